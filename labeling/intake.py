@@ -1,0 +1,72 @@
+"""Images that join, go, come back or change become, leave and rejoin the tasks of a project."""
+
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.dispatch import receiver
+from django_q.tasks import async_task
+
+from labeling.models import ANSWERED, PENDING, PRIORITY, Kind, LabelEvent, LabelTask, Status
+from projects import signals
+from projects.access import lock
+from projects.models import Image, Project
+
+MAX_RANK = 2**31 - 1
+
+
+@receiver(signals.images_registered)
+def add_tasks(project: Project, **kwargs: Any) -> None:
+    """Give every image without a task one, at a random place among those that wait (SPEC A2, F4)."""
+    random = "RANDOM()" if connection.vendor == "postgresql" else "RAND()"
+    newest = LabelTask.objects.filter(project=project).order_by("-image_id").values_list("image_id", flat=True)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO labeling_labeltask"
+            ' (project_id, image_id, status, kind, priority, "group", rank, place)'
+            f" SELECT project_id, id, %s, %s, %s, 0, CAST({random} * %s AS INTEGER), 0"  # noqa: S608
+            " FROM projects_image WHERE project_id = %s AND id > %s ON CONFLICT DO NOTHING",
+            [Status.WAITING, Kind.MANUAL, PRIORITY[Kind.MANUAL], MAX_RANK, project.pk, newest.first() or 0],
+        )
+
+
+@receiver(signals.images_missing)
+def withdraw_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
+    """Take images that have gone out of the queue; labels stay as they are (SPEC D7)."""
+    LabelTask.objects.filter(project=project, image__in=image_ids, status__in=PENDING).update(
+        status=Status.MISSING, page=None
+    )
+
+
+@receiver(signals.images_returned)
+def put_back_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
+    """Let images that came back wait again."""
+    LabelTask.objects.filter(project=project, image__in=image_ids, status=Status.MISSING).update(
+        status=Status.WAITING
+    )
+
+
+@receiver(signals.images_changed)
+def flag_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
+    """Ask for a review where a labeled file changed; let an unlabeled one be opened anew."""
+    lock(project)
+    tasks = LabelTask.objects.filter(project=project, image__in=image_ids)
+    flagged = tasks.filter(status__in=ANSWERED).exclude(status=Status.NEEDS_REVIEW)
+    LabelEvent.objects.bulk_create(
+        LabelEvent(project=project, task_id=pk, action=LabelEvent.Action.FLAGGED, detail={"reason": "changed"})
+        for pk in flagged.values_list("pk", flat=True)
+    )
+    flagged.update(status=Status.NEEDS_REVIEW)
+    tasks.filter(Q(status__in=[Status.UNREADABLE, Status.MISSING, Status.QUEUED])).update(status=Status.WAITING)
+
+
+@receiver(signals.refresh_finished)
+def fill_queue(project: Project, **kwargs: Any) -> None:
+    """Have the first images ready before anybody asks."""
+    transaction.on_commit(lambda: async_task("labeling.feeder.feed", project.pk))
+
+
+def mark_unreadable(task_ids: list[int]) -> None:
+    """Take images that can't be opened out of the queue (SPEC D4)."""
+    LabelTask.objects.filter(pk__in=task_ids, status__in=PENDING).update(status=Status.UNREADABLE, page=None)
+    Image.objects.filter(tasks__in=task_ids).update(problem=Image.Problem.UNREADABLE)

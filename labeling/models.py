@@ -1,0 +1,329 @@
+"""Tasks, pages, annotations and the events that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from projects.models import Image, LabelClass, Project
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+class Kind(models.TextChoices):
+    """How a task is handed out (SPEC A8)."""
+
+    MANUAL = "manual", _("Manual")
+    CLUSTERED = "clustered", _("Tasks clustered")
+    PRELABELED = "prelabeled", _("Prelabeled")
+
+
+PRIORITY = {Kind.PRELABELED: 0, Kind.CLUSTERED: 10, Kind.MANUAL: 20}
+
+
+class Status(models.TextChoices):
+    """Where a task stands; the docstring of LabelTask draws the arrows."""
+
+    WAITING = "waiting", _("Not yet queued")
+    QUEUED = "queued", _("In the queue")
+    CLAIMED = "claimed", _("On a page")
+    LABELED = "labeled", _("Labeled")
+    APPROVED = "approved", _("Approved")
+    NEEDS_REVIEW = "needs_review", _("Needs review")
+    SKIPPED = "skipped", _("Skipped")
+    UNREADABLE = "unreadable", _("Unreadable")
+    MISSING = "missing", _("Missing")
+    REMOVED = "removed", _("Taken out")
+
+
+PENDING = (Status.WAITING, Status.QUEUED, Status.CLAIMED)
+ANSWERED = (Status.LABELED, Status.APPROVED, Status.NEEDS_REVIEW)
+
+
+class SkipReason(models.TextChoices):
+    """Why a labeler skipped an image (SPEC L5)."""
+
+    UNCLEAR = "unclear", _("Unclear")
+    NO_CLASS = "no_class", _("No class fits")
+    BROKEN = "broken", _("Broken image")
+    OTHER = "other", _("Other")
+
+
+class LabelTaskQuerySet(models.QuerySet["LabelTask"]):
+    """The queue's vocabulary."""
+
+    def in_project(self, project: Project) -> LabelTaskQuerySet:
+        """Tasks of one project."""
+        return self.filter(project=project)
+
+    def queued(self) -> LabelTaskQuerySet:
+        """Tasks that can be handed out, in the order in which they are."""
+        return self.filter(status=Status.QUEUED).order_by("priority", "group", "rank", "id")
+
+    def waiting(self) -> LabelTaskQuerySet:
+        """Tasks that the feeder has not reached, in the order in which it takes them."""
+        return self.filter(status=Status.WAITING).order_by("priority", "group", "rank", "id")
+
+    def answered(self) -> LabelTaskQuerySet:
+        """Tasks whose labels count."""
+        return self.filter(status__in=ANSWERED)
+
+
+class LabelPage(models.Model):
+    """What one labeler has, or had, on the screen: ``open -> submitted | released | lapsed``.
+
+    ``digest`` is that of the submitted answers, so that the same submit again gets the same answer.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open", _("On the screen")
+        SUBMITTED = "submitted", _("Submitted")
+        RELEASED = "released", _("Given back")
+        LAPSED = "lapsed", _("Lapsed")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="pages")
+    labeler = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="label_pages")
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.MANUAL)
+    claimed_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    size = models.PositiveSmallIntegerField(default=0)
+    digest = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("page")
+        verbose_name_plural = _("pages")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "labeler"], condition=Q(status="open"), name="one_open_page_per_labeler"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(status="open"), name="page_lease"),
+            models.Index(fields=["project", "labeler", "-id"], name="page_of_labeler"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project} #{self.pk}"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its lease still holds."""
+        return self.status == self.Status.OPEN and self.expires_at > timezone.now()
+
+
+class LabelTask(models.Model):
+    """One image to be labeled by one person.
+
+    ``waiting -> queued -> claimed -> labeled -> approved``; ``claimed -> skipped``;
+    ``labeled | approved -> needs_review`` (the file changed); rejected, returned and reset tasks become queued
+    or waiting again; ``waiting | queued | claimed -> unreadable | missing`` and back to waiting;
+    ``skipped -> removed`` and back. Handed out in the order (priority, group, rank); rank is random, fixed when
+    the image joins (SPEC A2). ``labeler`` and ``labeled_at`` tell of the present answer, or the last one.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="tasks")
+    status = models.CharField(max_length=12, choices=Status, default=Status.WAITING)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.MANUAL)
+    priority = models.PositiveSmallIntegerField(default=PRIORITY[Kind.MANUAL])
+    group = models.PositiveIntegerField(default=0)
+    rank = models.PositiveIntegerField()
+    page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True, related_name="tasks")
+    place = models.PositiveSmallIntegerField(default=0)
+    prelabels = models.JSONField(null=True, blank=True)
+    confidence = models.FloatField(null=True, blank=True)
+    labeler = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="label_tasks"
+    )
+    labeled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = LabelTaskQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("task")
+        verbose_name_plural = _("tasks")
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status="claimed") | Q(page__isnull=False), name="claimed_task_has_a_page"
+            ),
+            # A second labeler per image would be one more row: drop this then.
+            models.UniqueConstraint(fields=["image"], name="one_task_per_image"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["project", "priority", "group", "rank", "id"],
+                condition=Q(status="queued"),
+                name="task_queue",
+            ),
+            models.Index(
+                fields=["project", "priority", "group", "rank", "id"],
+                condition=Q(status="waiting"),
+                name="task_waiting",
+            ),
+            models.Index(fields=["project", "status", "kind", "id"], name="task_status"),
+            models.Index(fields=["project", "labeler", "labeled_at"], name="task_labeler"),
+            models.Index(fields=["project", "labeled_at", "id"], name="task_labeled_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.image_id} in {self.project_id}"
+
+
+class LabelEvent(models.Model):
+    """Who did what to which task, when and how: append-only (SPEC N6).
+
+    ``task`` is null for what was done to a whole project (a reset, a class merged). Event ids of one project grow in
+    the order in which they were committed, as every writer holds the project row's lock: an export can speak of
+    "all up to event E".
+    """
+
+    class Action(models.TextChoices):
+        SUBMITTED = "submitted", _("labeled")
+        SKIPPED = "skipped", _("skipped")
+        CORRECTED = "corrected", _("corrected")
+        REJECTED = "rejected", _("rejected")
+        APPROVED = "approved", _("approved")
+        RETURNED = "returned", _("returned to the queue")
+        REMOVED = "removed", _("taken out")
+        RESET = "reset", _("set the labels aside")
+        RESTORED = "restored", _("restored")
+        IMPORTED = "imported", _("imported")
+        FLAGGED = "flagged", _("flagged for review")
+        CLASS_ADDED = "class_added", _("added a class")
+        CLASS_RENAMED = "class_renamed", _("renamed a class")
+        CLASS_RETIRED = "class_retired", _("retired a class")
+        CLASS_MERGED = "class_merged", _("merged a class")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events")
+    task = models.ForeignKey(LabelTask, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
+    action = models.CharField(max_length=14, choices=Action)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=10, choices=Kind, blank=True)
+    page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True)
+    seconds = models.FloatField(null=True, blank=True)
+    detail = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("history")
+        indexes = [
+            models.Index(fields=["task", "id"], name="event_of_task"),
+            models.Index(fields=["project", "action", "id"], name="event_of_project"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} {self.at:%Y-%m-%d %H:%M}"
+
+
+class AnnotationQuerySet(models.QuerySet["Annotation"]):
+    """Labels now, and labels then."""
+
+    def current(self) -> AnnotationQuerySet:
+        """The labels that stand."""
+        return self.filter(ended_by_event__isnull=True)
+
+    def at_event(self, event_id: int) -> AnnotationQuerySet:
+        """The labels that stood right after an event."""
+        return self.filter(
+            Q(ended_by_event__isnull=True) | Q(ended_by_event__gt=event_id), created_by_event__lte=event_id
+        )
+
+    def of_tasks(self, task_ids: Iterable[int]) -> AnnotationQuerySet:
+        """The labels of some tasks, in their order on the image."""
+        return self.filter(task__in=task_ids).order_by("task_id", "place")
+
+
+class Annotation(models.Model):
+    """One label given by a person: a class and, in detection, a box.
+
+    Never updated in place or deleted: it stands from ``created_by_event`` until ``ended_by_event``. Boxes are xywh in
+    pixels of the image as displayed, origin top left; ``image_width`` and ``image_height`` are what was on the
+    screen then, for the file may change later.
+    """
+
+    task = models.ForeignKey(LabelTask, on_delete=models.CASCADE, related_name="annotations")
+    label_class = models.ForeignKey(LabelClass, on_delete=models.PROTECT, related_name="annotations")
+    place = models.PositiveIntegerField()
+    x = models.FloatField(null=True, blank=True)
+    y = models.FloatField(null=True, blank=True)
+    width = models.FloatField(null=True, blank=True)
+    height = models.FloatField(null=True, blank=True)
+    image_width = models.PositiveIntegerField(null=True, blank=True)
+    image_height = models.PositiveIntegerField(null=True, blank=True)
+    created_by_event = models.ForeignKey(LabelEvent, on_delete=models.CASCADE, related_name="created")
+    ended_by_event = models.ForeignKey(
+        LabelEvent, on_delete=models.CASCADE, null=True, blank=True, related_name="ended"
+    )
+
+    objects = AnnotationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("label")
+        verbose_name_plural = _("labels")
+        constraints = [
+            # Two current sets of one task would both have a label at place 0.
+            models.UniqueConstraint(
+                fields=["task", "place"],
+                condition=Q(ended_by_event__isnull=True),
+                name="one_current_annotation_set_per_task",
+            ),
+            models.CheckConstraint(
+                condition=Q(x__isnull=True, y__isnull=True, width__isnull=True, height__isnull=True)
+                | Q(
+                    x__gte=0,
+                    y__gte=0,
+                    width__gt=0,
+                    height__gt=0,
+                    x__lte=F("image_width") - F("width"),
+                    y__lte=F("image_height") - F("height"),
+                ),
+                name="box_inside_the_image",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["label_class", "task"], condition=Q(ended_by_event__isnull=True), name="annotation_class"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label_class_id} on {self.task_id}"
+
+    @property
+    def box(self) -> tuple[float, float, float, float] | None:
+        """The box as (x, y, width, height) in pixels, or None for a classification."""
+        if self.x is None or self.y is None or self.width is None or self.height is None:
+            return None
+        return (self.x, self.y, self.width, self.height)
+
+
+class LabelerSettings(models.Model):
+    """What a person chose on the labeling pages."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="labeler_settings")
+    layout = models.PositiveSmallIntegerField(_("images per page"), default=9)
+
+    class Meta:
+        verbose_name = _("labeler's settings")
+        verbose_name_plural = _("labelers' settings")
+        constraints = [models.CheckConstraint(condition=Q(layout__in=[1, 4, 6, 9]), name="layout_is_1_4_6_or_9")]
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+
+    @classmethod
+    def layout_of(cls, user: User) -> int:
+        """The number of images that the person wants on a page."""
+        return cls.objects.filter(user=user).values_list("layout", flat=True).first() or 9

@@ -1,0 +1,98 @@
+"""Who may do what in which project: granted rights, and projects that a view may touch.
+
+What a person may not see answers exactly as what does not exist: 404 (SPEC R2).
+"""
+
+from collections.abc import Iterable
+
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.http import Http404
+from django.utils.translation import gettext as _
+from guardian.shortcuts import assign_perm, get_users_with_perms, remove_perm
+
+from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
+
+OWNER_RIGHTS = ("manage_project", "label_project", "review_project", "export_project")
+ROLES = {"manager": MANAGERS, "labeler": LABELERS, "reviewer": REVIEWERS}
+
+
+def _get(projects: ProjectQuerySet, pk: object) -> Project:
+    try:
+        return projects.select_related("dataset__datastore").get(pk=pk)
+    except (Project.DoesNotExist, ValueError, TypeError, OverflowError):
+        raise Http404(_("There is no such project.")) from None
+
+
+def get_project_to_label(user: Person, pk: object) -> Project:
+    """Return the project if the user may label in it, else 404."""
+    return _get(Project.objects.labelable_by(user), pk)
+
+
+def get_project_to_review(user: Person, pk: object) -> Project:
+    """Return the project if the user may open its dashboard and data, else 404."""
+    return _get(Project.objects.reviewable_by(user), pk)
+
+
+def get_project_to_manage(user: Person, pk: object) -> Project:
+    """Return the project if the user may configure it, else 404."""
+    return _get(Project.objects.manageable_by(user), pk)
+
+
+def get_project_to_export(user: Person, pk: object) -> Project:
+    """Return the project if the user may export it, else 404."""
+    return _get(Project.objects.exportable_by(user), pk)
+
+
+def lock(project: Project) -> Project:
+    """Return the project, its row locked until the transaction ends.
+
+    Everything that writes labels or changes state takes this lock first: pauses, class changes, reviews and submits
+    of one project stand in line, and its event ids grow in the order of the commits.
+    """
+    return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
+def grant_owner(user: User, project: Project) -> None:
+    """Give the person who made a project every right in it."""
+    for right in OWNER_RIGHTS:
+        assign_perm(f"projects.{right}", user, project)
+
+
+def is_open_to_all(project: Project) -> bool:
+    """Whether every labeler of the site may label in the project."""
+    return project.projectgrouppermission_set.filter(
+        group__name=LABELERS, permission__codename="label_project"
+    ).exists()
+
+
+@transaction.atomic
+def open_to_all(project: Project, is_open: bool) -> None:
+    """Let every labeler of the site in, or only those who are named."""
+    change = assign_perm if is_open else remove_perm
+    change("projects.label_project", role_group(LABELERS), project)
+
+
+@transaction.atomic
+def set_people(project: Project, right: str, people: Iterable[User], groups: Iterable[Group] = ()) -> None:
+    """Grant one right of the project to exactly these people and groups (the open door stays as it is)."""
+    wanted, named = set(people), set(groups)
+    present = set(get_users_with_perms(project, only_with_perms_in=[right], with_group_users=False))
+    for user in wanted - present:
+        assign_perm(f"projects.{right}", user, project)
+    for user in present - wanted:
+        remove_perm(f"projects.{right}", user, project)
+    rows = project.projectgrouppermission_set.filter(permission__codename=right).select_related("group")
+    granted = {row.group for row in rows if row.group.name != LABELERS}
+    for group in named - granted:
+        assign_perm(f"projects.{right}", group, project)
+    for group in granted - named:
+        remove_perm(f"projects.{right}", group, project)
+
+
+def set_role(user: User, role: str) -> None:
+    """Give a person the group of a role, and the admin's door where the role has one."""
+    user.groups.add(role_group(ROLES[role]))
+    if role in ("manager", "reviewer") and not user.is_staff:
+        user.is_staff = True
+        user.save(update_fields=["is_staff"])

@@ -1,0 +1,246 @@
+"""Register a dataset's images in a project, and look again for new, changed and missing ones (SPEC D5, D7, F)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django_q.tasks import async_task
+
+from projects import signals
+from projects.models import Image, Project, Refresh
+from projects.patterns import is_image_name
+from projects.patterns import parse as parse_pattern
+from projects.stores import Entry, StoreError
+from projects.transitions import WrongState, move
+
+LOST_AFTER = timedelta(seconds=90)
+MAX_ATTEMPTS = 3
+PAGE_SIZE = 5000
+
+
+class NoImages(Exception):
+    """The dataset holds no image, so there is nothing to label."""
+
+
+def enqueue(project: Project) -> Refresh:
+    """Record a refresh and wake a worker once it is committed; the one under way is returned if there is one."""
+    try:
+        with transaction.atomic():
+            refresh = Refresh.objects.create(project=project)
+            _wake_worker(refresh)
+            return refresh
+    except IntegrityError:
+        return Refresh.objects.get(project=project, state__in=[Refresh.State.QUEUED, Refresh.State.RUNNING])
+
+
+def retry(project: Project) -> Refresh:
+    """Start a failed project's registration again."""
+    with transaction.atomic():
+        project.retry()
+        return enqueue(project)
+
+
+def _wake_worker(refresh: Refresh) -> None:
+    transaction.on_commit(lambda: async_task("projects.refresh.run", refresh.pk))
+
+
+def run(refresh_id: int) -> None:
+    """Carry out one refresh; a second delivery finds it started and does nothing."""
+    refresh = Refresh.objects.select_related("project__dataset__datastore").get(pk=refresh_id)
+    token = str(uuid.uuid4())
+    now = timezone.now()
+    try:
+        move(
+            refresh,
+            "state",
+            Refresh.State.QUEUED,
+            Refresh.State.RUNNING,
+            token=token,
+            attempts=F("attempts") + 1,
+            started_at=now,
+            heartbeat_at=now,
+        )
+    except WrongState:
+        return
+    project = refresh.project
+    try:
+        _Registration(refresh, token).run()
+    except (StoreError, NoImages) as error:
+        _fail(refresh, project, token, str(error))
+    except LostToken:
+        return
+    except Exception as error:
+        _fail(refresh, project, token, _("Something unexpected went wrong: %(error)s") % {"error": error})
+        raise
+    else:
+        _finish(refresh, project, token)
+
+
+def _finish(refresh: Refresh, project: Project, token: str) -> None:
+    with transaction.atomic():
+        mine = Refresh.objects.filter(pk=refresh.pk, token=token, state=Refresh.State.RUNNING)
+        if not mine.update(state=Refresh.State.DONE, ended_at=timezone.now()):
+            return
+        project.refresh_from_db()
+        if project.state == Project.State.INITIALIZING:
+            project.mark_created()
+            project.start()
+        signals.refresh_finished.send(sender=Refresh, project=project)
+
+
+def _fail(refresh: Refresh, project: Project, token: str, reason: str) -> None:
+    with transaction.atomic():
+        mine = Refresh.objects.filter(pk=refresh.pk, token=token, state=Refresh.State.RUNNING)
+        if not mine.update(state=Refresh.State.FAILED, ended_at=timezone.now(), error=reason):
+            return
+        project.refresh_from_db()
+        if project.state == Project.State.INITIALIZING:
+            project.fail(reason)
+
+
+def reap() -> int:
+    """Hand refreshes whose worker was lost, or that no worker was told of, to a worker again; return how many."""
+    limit = timezone.now() - LOST_AFTER
+    active = Refresh.objects.select_related("project")
+    n_woken = 0
+    for refresh in active.filter(state=Refresh.State.RUNNING, heartbeat_at__lt=limit):
+        if refresh.attempts >= MAX_ATTEMPTS:
+            reason = _("The worker was lost %(n)d times. Look at its log, then try again.") % {"n": refresh.attempts}
+            _fail(refresh, refresh.project, refresh.token, reason)
+            continue
+        with transaction.atomic():
+            lost = Refresh.objects.filter(pk=refresh.pk, token=refresh.token, state=Refresh.State.RUNNING)
+            if lost.update(state=Refresh.State.QUEUED, token=""):
+                _wake_worker(refresh)
+                n_woken += 1
+    for refresh in active.filter(state=Refresh.State.QUEUED, created_at__lt=limit):
+        _wake_worker(refresh)
+        n_woken += 1
+    return n_woken
+
+
+class LostToken(Exception):
+    """Another worker has taken this refresh over."""
+
+
+class _Registration:
+    """One pass over a dataset's listing.
+
+    Holds the ids of images seen (28 bytes each) to find the missing ones; everything else goes page by page.
+    """
+
+    def __init__(self, refresh: Refresh, token: str) -> None:
+        self.refresh = refresh
+        self.project = refresh.project
+        self.token = token
+        self.seen: set[int] = set()
+        self.n_known = Image.objects.filter(project=self.project).count()
+        self.is_first = self.project.state == Project.State.INITIALIZING
+
+    def run(self) -> None:
+        dataset = self.project.dataset
+        pattern = parse_pattern(dataset.pattern)
+        store = dataset.datastore.open()
+        for page in store.pages(pattern.head, page_size=PAGE_SIZE):
+            self.take([e for e in page if pattern.matches(e.key) and is_image_name(e.key)])
+        if self.is_first and self.refresh.found == 0:
+            raise NoImages(
+                _("“%(pattern)s” in %(datastore)s holds no image. Check the path, or add images and try again.")
+                % {"pattern": dataset.pattern or "/", "datastore": dataset.datastore}
+            )
+        if not self.is_first:
+            self.mark_missing()
+        self.beat()
+
+    def take(self, entries: list[Entry]) -> None:
+        """Compare one page of the listing with what is registered, and write the difference."""
+        known = {
+            path: row
+            for path, *row in Image.objects.filter(
+                project=self.project, path__in=[entry.key for entry in entries]
+            ).values_list("path", "id", "size", "etag", "problem")
+        }
+        new = [entry for entry in entries if entry.key not in known]
+        room = max(settings.MAX_IMAGES_PER_PROJECT - self.n_known, 0)
+        changed, returned = [], []
+        for entry in entries:
+            if row := known.get(entry.key):
+                image_id, size, etag, problem = row
+                self.seen.add(image_id)
+                if (size, etag) != (entry.size, entry.etag):
+                    changed.append((image_id, entry))
+                elif problem == Image.Problem.MISSING:
+                    returned.append(image_id)
+        with transaction.atomic():
+            self.beat()
+            if new[:room]:
+                self.insert(new[:room])
+            self.write_changed(changed)
+            if returned:
+                Image.objects.filter(pk__in=returned).update(problem=Image.Problem.NONE)
+                signals.images_returned.send(sender=Image, project=self.project, image_ids=returned)
+            self.refresh.found += len(entries)
+            self.refresh.added += len(new[:room])
+            self.refresh.left_out += len(new[room:])
+            self.refresh.changed += len(changed)
+            self.save_counts()
+        self.n_known += len(new[:room])
+
+    def insert(self, entries: Iterable[Entry]) -> None:
+        """Write new images in one statement; one that is there already stays as it is."""
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO projects_image (project_id, path, size, etag, orientation, problem, problem_detail)"
+                " VALUES (%s, %s, %s, %s, 1, '', '') ON CONFLICT (project_id, path) DO NOTHING",
+                [(self.project.pk, entry.key, entry.size, entry.etag) for entry in entries],
+            )
+        signals.images_registered.send(sender=Image, project=self.project)
+
+    def write_changed(self, changed: list[tuple[int, Entry]]) -> None:
+        """Forget what was known of files that hold something else now; labels stay, and are flagged (SPEC D7)."""
+        if not changed:
+            return
+        now = timezone.now()
+        Image.objects.bulk_update(
+            [
+                Image(
+                    pk=image_id, size=entry.size, etag=entry.etag, width=None, height=None, orientation=1,
+                    problem=Image.Problem.NONE, problem_detail="", changed_at=now,
+                )
+                for image_id, entry in changed
+            ],
+            ["size", "etag", "width", "height", "orientation", "problem", "problem_detail", "changed_at"],
+            batch_size=500,
+        )
+        ids = [image_id for image_id, _entry in changed]
+        signals.images_changed.send(sender=Image, project=self.project, image_ids=ids)
+
+    def mark_missing(self) -> None:
+        """Mark what the listing no longer has."""
+        here = Image.objects.filter(project=self.project).exclude(problem=Image.Problem.MISSING)
+        gone = [pk for pk in here.values_list("pk", flat=True).iterator(chunk_size=20_000) if pk not in self.seen]
+        for start in range(0, len(gone), PAGE_SIZE):
+            chunk = gone[start : start + PAGE_SIZE]
+            with transaction.atomic():
+                self.beat()
+                Image.objects.filter(pk__in=chunk).update(problem=Image.Problem.MISSING)
+                signals.images_missing.send(sender=Image, project=self.project, image_ids=chunk)
+                self.refresh.missing += len(chunk)
+                self.save_counts()
+
+    def save_counts(self) -> None:
+        """Write the counts, which the manager's page shows as they grow."""
+        self.refresh.save(update_fields=["found", "added", "left_out", "changed", "missing"])
+
+    def beat(self) -> None:
+        """Say that this worker is alive; stop when the refresh has been given to another."""
+        mine = Refresh.objects.filter(pk=self.refresh.pk, token=self.token, state=Refresh.State.RUNNING)
+        if not mine.update(heartbeat_at=timezone.now()):
+            raise LostToken

@@ -1,0 +1,12 @@
+"""What happens to images and projects, for the apps above that care (imports go one way only)."""
+
+from django.dispatch import Signal
+
+# Sent inside the transaction that wrote the rows. Arguments: project.
+images_registered = Signal()
+# Arguments: project, image_ids. Their files are gone, back again, or hold something else now.
+images_missing = Signal()
+images_returned = Signal()
+images_changed = Signal()
+# Sent after a refresh has ended well. Arguments: project.
+refresh_finished = Signal()
