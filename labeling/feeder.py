@@ -1,0 +1,72 @@
+"""Move waiting tasks to the queue, their images opened, measured and drawn as previews ahead of the labelers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from labeling.models import LabelPage, LabelTask, Status
+from projects import previews
+from projects.models import Image, Project
+
+PAGES_AHEAD = 6  # pages of nine for each labeler who is at work
+AT_WORK = timedelta(minutes=15)
+BATCH = 60
+
+
+def target_size(project: Project) -> int:
+    """Return how many tasks should be ready: some pages for everybody at work, and for one more."""
+    recently = LabelPage.objects.filter(project=project, claimed_at__gt=timezone.now() - AT_WORK)
+    n_labelers = recently.values("labeler").distinct().count()
+    return (n_labelers + 1) * PAGES_AHEAD * 9
+
+
+def feed(project_id: int, count: int | None = None) -> int:
+    """Queue ``count`` more tasks (by default: as many as the labelers at work need); return how many were queued.
+
+    Images that can't be opened become unreadable, with the reason, and are not handed out (SPEC D4).
+    """
+    project = Project.objects.select_related("dataset__datastore").get(pk=project_id)
+    if count is None:
+        ready = LabelTask.objects.in_project(project).queued().count()
+        count = max(target_size(project) - ready, 0)
+    n_queued = 0
+    while n_queued < count:
+        tasks = list(
+            LabelTask.objects.in_project(project).waiting().select_related("image")[: min(BATCH, count - n_queued)]
+        )
+        if not tasks:
+            break
+        n_queued += _open_and_queue(project, tasks)
+    return n_queued
+
+
+def feed_all() -> None:
+    """Fill the queues of all running projects; a schedule calls this."""
+    for pk in Project.objects.filter(state=Project.State.RUNNING).values_list("pk", flat=True):
+        feed(pk)
+
+
+def _open_and_queue(project: Project, tasks: list[LabelTask]) -> int:
+    """Prepare the images of waiting tasks, outside any transaction, then queue those that could be opened."""
+    datastore = project.dataset.datastore
+    images = {task.image_id: task.image for task in tasks}
+    unmeasured = [image for image in images.values() if image.width is None]
+    results = previews.prepare(
+        datastore.open(), datastore.pk, [(image.pk, image.path, image.etag) for image in unmeasured]
+    )
+    broken: set[int] = set()
+    for image_id, facts in results:
+        image = images[image_id]
+        if isinstance(facts, previews.Unreadable):
+            image.problem, image.problem_detail = Image.Problem.UNREADABLE, str(facts)[:300]
+            broken.add(image_id)
+        else:
+            image.width, image.height, image.orientation = facts.width, facts.height, facts.orientation
+    with transaction.atomic():
+        Image.objects.bulk_update(unmeasured, ["width", "height", "orientation", "problem", "problem_detail"])
+        mine = LabelTask.objects.filter(pk__in=[task.pk for task in tasks], status=Status.WAITING)
+        mine.filter(image__in=broken).update(status=Status.UNREADABLE)
+        return mine.update(status=Status.QUEUED)

@@ -1,0 +1,87 @@
+"""Write answers: events, the labels they give, and the labels they end. The caller holds the project's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from django.contrib.auth.models import User
+from django.db.models import OuterRef, Subquery
+from django.utils import timezone
+
+from labeling.answers import Answer, Label
+from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask, Status
+from projects.models import Project
+
+
+def record(
+    project: Project,
+    tasks: Sequence[LabelTask],
+    answers: Sequence[Answer],
+    *,
+    action: str,
+    by: User | None,
+    status: str = Status.LABELED,
+    page: LabelPage | None = None,
+    seconds: float | None = None,
+) -> list[LabelEvent]:
+    """Write one event for each answer, end the labels that stood, and put the new ones and the status in place.
+
+    ``seconds`` is for all the tasks together and is shared out evenly. Skips become events and tasks of their own kind.
+    """
+    now = timezone.now()
+    share = seconds / len(tasks) if seconds is not None and tasks else None
+    events = LabelEvent.objects.bulk_create(
+        LabelEvent(
+            project=project,
+            task=task,
+            action=LabelEvent.Action.SKIPPED if answer.skip else action,
+            by=by,
+            at=now,
+            kind=task.kind,
+            page=page,
+            seconds=share,
+            detail={"reason": answer.skip, "note": answer.note} if answer.skip else {},
+        )
+        for task, answer in zip(tasks, answers, strict=True)
+    )
+    end_labels([task.pk for task in tasks], events)
+    Annotation.objects.bulk_create(
+        (
+            annotation
+            for task, answer, event in zip(tasks, answers, events, strict=True)
+            for annotation in _annotations(task, answer.labels, event)
+        ),
+        batch_size=2000,
+    )
+    for is_skip, new_status in ((False, status), (True, Status.SKIPPED)):
+        ids = [task.pk for task, answer in zip(tasks, answers, strict=True) if bool(answer.skip) == is_skip]
+        if ids:
+            LabelTask.objects.filter(pk__in=ids).update(status=new_status, labeler=by, labeled_at=now)
+    return events
+
+
+def _annotations(task: LabelTask, labels: Iterable[Label], event: LabelEvent) -> Iterable[Annotation]:
+    for place, label in enumerate(labels):
+        x, y, width, height = label.box or (None,) * 4
+        yield Annotation(
+            task=task,
+            label_class_id=label.label_class,
+            place=place,
+            x=x,
+            y=y,
+            width=width,
+            height=height,
+            image_width=task.image.width if label.box else None,
+            image_height=task.image.height if label.box else None,
+            created_by_event=event,
+        )
+
+
+def end_labels(task_ids: Sequence[int], events: Sequence[LabelEvent]) -> None:
+    """End the labels that stand on the tasks; ``events`` holds one event for each task, just written."""
+    if not events:
+        return
+    ending = LabelEvent.objects.filter(task=OuterRef("task"), pk__gte=min(event.pk for event in events))
+    Annotation.objects.current().filter(task__in=task_ids).update(
+        ended_by_event=Subquery(ending.values("pk")[:1])
+    )

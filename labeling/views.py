@@ -1,0 +1,240 @@
+"""The labelers' pages: thin doors to queue, submit and pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotFound,
+    JsonResponse,
+)
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.vary import vary_on_headers
+from django_htmx.middleware import HtmxDetails
+
+from labeling import home as home_page
+from labeling import queue
+from labeling.answers import InvalidAnswer
+from labeling.doors import labeler_required
+from labeling.models import LabelerSettings, LabelPage
+from labeling.pages import layout_for, page_data
+from labeling.queue import Lapsed, Paused
+from labeling.submit import Reviewed, correct, correctable_tasks, submit
+from projects import previews
+from projects.access import get_project_to_label
+from projects.markdown import render_markdown
+from projects.models import Image, Project
+
+YEAR = 365 * 24 * 3600
+
+
+class LabelerRequest(HttpRequest):
+    """A request whose user has logged in."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+@labeler_required
+@require_GET
+@never_cache
+def home(request: LabelerRequest) -> HttpResponse:
+    """The projects that I may label, with what is left (SPEC L1)."""
+    return render(request, "labeling/home.html", home_page.home_data(request.user))
+
+
+@labeler_required
+@require_GET
+@never_cache
+@vary_on_headers("HX-Request")
+def label(request: LabelerRequest, pk: int) -> HttpResponse:
+    """My page of the project: the one that I left, or the next."""
+    return _render_next(request, get_project_to_label(request.user, pk))
+
+
+def _render_next(request: LabelerRequest, project: Project) -> HttpResponse:
+    reason = ""
+    page = None
+    try:
+        page = queue.claim(project, request.user, layout_for(project, request.user))
+    except Paused:
+        reason = "paused"
+    return _render(request, page_data(project, request.user, page, reason=reason or ("" if page else "empty")))
+
+
+def _render(request: LabelerRequest, data: dict[str, Any]) -> HttpResponse:
+    template = "labeling/_page.html" if request.htmx else "labeling/page.html"
+    return render(request, template, {"data": data})
+
+
+def _refuse(code: str, detail: str, status: int, item: int | None = None) -> JsonResponse:
+    return JsonResponse({"code": code, "detail": detail, "item": item}, status=status)
+
+
+def _lapsed() -> JsonResponse:
+    detail = _("This page was handed to someone else, as its time ran out. Nothing was stored; your labels are still here.")
+    return _refuse("lapsed", detail, 409)
+
+
+def _paused() -> JsonResponse:
+    return _refuse("paused", _("The project is paused. Your labels stay on this page until it runs again."), 409)
+
+
+def _my_page(request: LabelerRequest, pk: int) -> LabelPage | None:
+    """Return my page, or None for one that is not mine or isn't there; 404 when its project is no longer mine."""
+    page = LabelPage.objects.select_related("project", "labeler").filter(pk=pk, labeler=request.user).first()
+    if page is not None:
+        page.project = get_project_to_label(request.user, page.project_id)
+    return page
+
+
+@labeler_required
+@require_POST
+def submit_page(request: LabelerRequest, pk: int) -> HttpResponse:
+    """Store the answers of my page and show the next one."""
+    return _store(request, pk, is_correction=False)
+
+
+@labeler_required
+@require_POST
+def correct_page(request: LabelerRequest, pk: int) -> HttpResponse:
+    """Store other answers for a page that I submitted before (SPEC L5)."""
+    return _store(request, pk, is_correction=True)
+
+
+def _store(request: LabelerRequest, pk: int, *, is_correction: bool) -> HttpResponse:
+    page = _my_page(request, pk)
+    if page is None:
+        return _lapsed()
+    try:
+        items = json.loads(request.POST.get("items", ""))
+    except ValueError:
+        return _refuse("invalid", _("The answers could not be read."), 400)
+    try:
+        if is_correction:
+            correct(page, items, request.user)
+        else:
+            submit(page, items, request.POST.get("seconds"))
+    except InvalidAnswer as error:
+        return _refuse("invalid", str(error), 400, error.item)
+    except Paused:
+        return _paused()
+    except Lapsed:
+        return _lapsed()
+    except Reviewed:
+        return _refuse("changed", _("These images were reviewed meanwhile, and can't be corrected any more."), 409)
+    return _render_next(request, page.project)
+
+
+@labeler_required
+@require_POST
+def renew(request: LabelerRequest, pk: int) -> HttpResponse:
+    """Keep my page: I am still at work."""
+    page = _my_page(request, pk)
+    try:
+        if page is None:
+            raise Lapsed
+        queue.renew(page)
+    except Lapsed:
+        return _lapsed()
+    return JsonResponse({"lease_expires_at": page.expires_at.isoformat()})
+
+
+@labeler_required
+@require_POST
+def release(request: LabelerRequest, pk: int) -> HttpResponse:
+    """Give my page back."""
+    page = _my_page(request, pk)
+    try:
+        if page is None:
+            raise Lapsed
+        queue.release(page)
+    except Lapsed:
+        return _lapsed()
+    return HttpResponse(status=204)
+
+
+@labeler_required
+@require_POST
+def layout(request: LabelerRequest, pk: int) -> HttpResponse:
+    """Show another number of images at a time; what I have labeled stays on the page (SPEC L2)."""
+    page = _my_page(request, pk)
+    try:
+        count = int(request.POST.get("layout", ""))
+        keep = [int(task) for task in json.loads(request.POST.get("keep", "[]"))]
+    except (ValueError, TypeError):
+        return _refuse("invalid", _("Choose 1, 4, 6 or 9 images per page."), 400)
+    if count not in (1, 4, 6, 9):
+        return _refuse("invalid", _("Choose 1, 4, 6 or 9 images per page."), 400)
+    if page is None:
+        return _lapsed()
+    LabelerSettings.objects.update_or_create(user=request.user, defaults={"layout": count})
+    try:
+        page = queue.resize(page, request.user, layout_for(page.project, request.user), keep)
+    except Lapsed:
+        return _lapsed()
+    return _render(request, page_data(page.project, request.user, page))
+
+
+@labeler_required
+@require_GET
+@never_cache
+def previous(request: LabelerRequest, pk: int) -> HttpResponse:
+    """The page that I submitted before this one, to correct it; 204 when there is none (SPEC L5)."""
+    project = get_project_to_label(request.user, pk)
+    mine = LabelPage.objects.filter(project=project, labeler=request.user, status=LabelPage.Status.SUBMITTED)
+    before = mine.filter(pk=request.GET["before"]).first() if request.GET.get("before", "").isdigit() else None
+    if before is not None:
+        mine = mine.filter(submitted_at__lt=before.submitted_at)
+    page = mine.select_related("labeler").order_by("-submitted_at").first()
+    tasks = correctable_tasks(page) if page else []
+    if page is None or not tasks:
+        return HttpResponse(status=204)
+    return _render(request, page_data(project, request.user, page, correcting=tasks))
+
+
+@labeler_required
+@require_GET
+def instructions(request: LabelerRequest, pk: int) -> HttpResponse:
+    """How to label in this project (SPEC I1)."""
+    project = get_project_to_label(request.user, pk)
+    context = {"project": project, "text": render_markdown(project.instructions_text)}
+    return render(request, "labeling/_instructions.html", context)
+
+
+@labeler_required
+@require_GET
+def preview(request: LabelerRequest, pk: int, size: str) -> HttpResponseBase:
+    """A re-encoded picture of an image that I may see; made now if the worker has not made it yet."""
+    projects = Project.objects.labelable_by(request.user) | Project.objects.reviewable_by(request.user)
+    image = Image.objects.filter(pk=pk, project__in=projects).select_related("project__dataset__datastore").first()
+    if image is None:
+        raise Http404(_("There is no such image."))
+    datastore = image.project.dataset.datastore
+    wanted = int(size) if size.isdigit() else "full"
+    path = previews.preview_path(datastore.pk, image.path, image.etag, wanted)
+    try:
+        if not path.exists():
+            path = previews.ensure(datastore.open(), datastore.pk, image.path, image.etag, wanted)
+    except previews.Unreadable as error:
+        return HttpResponseNotFound(str(error), content_type="text/plain; charset=utf-8")
+    response = FileResponse(path.open("rb"), content_type="image/jpeg")
+    response["Cache-Control"] = f"private, max-age={YEAR}, immutable"
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+def root(request: HttpRequest) -> HttpResponse:
+    """The site's front door leads managers to their projects and labelers to their pages."""
+    is_staff = request.user.is_authenticated and request.user.is_staff
+    return redirect("admin:projects_project_changelist" if is_staff else "labeling:home")
