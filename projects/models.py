@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -438,6 +439,23 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"{self.hint}…"
+
+
+class IdempotentCall(models.Model):
+    """An unsafe API call that was made with an Idempotency-Key, and its answer; kept for a day."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    name = models.CharField(max_length=64)  # digest of method, address and key
+    body = models.CharField(max_length=64)  # digest
+    status = models.PositiveSmallIntegerField(null=True)
+    answer = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    made_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="unique_idempotent_call")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 MANAGERS, LABELERS, REVIEWERS = "Manager", "Labeler", "Reviewer"

@@ -1,0 +1,1 @@
+"""The API of labeling: `labelers` hands out pages and takes answers, `managers` follows and reviews."""
