@@ -96,6 +96,7 @@ class LabelPage(models.Model):
     expires_at = models.DateTimeField()
     submitted_at = models.DateTimeField(null=True, blank=True)
     seconds = models.FloatField(null=True, blank=True)
+    wanted = models.PositiveSmallIntegerField(default=9)  # how many images were asked for
     size = models.PositiveSmallIntegerField(default=0)
     digest = models.CharField(max_length=64, blank=True)
 

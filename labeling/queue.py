@@ -61,7 +61,7 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
                 ids = _next_ids(project, labeler, count)
                 if not ids:
                     return None
-                return _make_page(project, labeler, ids)
+                return _make_page(project, labeler, ids, count)
         except (_Taken, IntegrityError):  # another claim was faster; a second tab of the same person has the page
             continue
     return None
@@ -88,13 +88,14 @@ def _next_ids(project: Project, labeler: User, count: int) -> list[int]:
     return [pk for pk, *cell in rows if cell == list(rows[0][1:])]
 
 
-def _make_page(project: Project, labeler: User, ids: list[int]) -> LabelPage:
+def _make_page(project: Project, labeler: User, ids: list[int], wanted: int) -> LabelPage:
     now = timezone.now()
     page = LabelPage.objects.create(
         project=project,
         labeler=labeler,
         claimed_at=now,
         expires_at=now + timedelta(seconds=settings.LEASE_SECONDS),
+        wanted=wanted,
         size=len(ids),
     )
     _put_on_page(page, ids, start=0)
@@ -171,7 +172,7 @@ def resize(page: LabelPage, labeler: User, count: int, keep: list[int]) -> Label
         n_kept = min(wanted, len(tasks))
         if n_kept < count:
             n_kept += _top_up(page, labeler, n_kept, count)
-        LabelPage.objects.filter(pk=page.pk).update(size=n_kept)
+        LabelPage.objects.filter(pk=page.pk).update(size=n_kept, wanted=count)
     page.refresh_from_db()
     return page
 

@@ -233,7 +233,7 @@ class LabelingPageViewSet(ApiViewSet):
             raise lapsed() from None
         answer: dict[str, Any] = {"submitted": done.count, "next": None}
         if data.get("next"):
-            answer["next"], _reason = _next_page(page.project, page.labeler, done.count)
+            answer["next"], _reason = _next_page(page.project, page.labeler, page.wanted)
         return Response(answer)
 
     @extend_schema(request=None, responses=RenewedSerializer)

@@ -1,0 +1,391 @@
+"""The managers' part of the API about datastores, datasets and projects (API.md, "Managers")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import ProtectedError
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, permissions, serializers, status
+from rest_framework.decorators import action
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from projects import refresh as refreshing
+from projects.access import get_project_to_manage
+from projects.creation import create_project
+from projects.models import Dataset, Datastore, LabelClass, Project, Refresh
+from projects.patterns import PatternError
+from projects.patterns import parse as parse_pattern
+from projects.rest import ApiViewSet, Conflict
+from projects.stores import StoreError
+from projects.transitions import WrongState
+from projects.uploads import receive
+
+
+class IsManager(permissions.DjangoModelPermissions):
+    """Managers' calls ask for the model permissions of the Manager group, reading included."""
+
+    perms_map = {
+        **permissions.DjangoModelPermissions.perms_map,
+        "GET": ["%(app_label)s.view_%(model_name)s"],
+        "HEAD": ["%(app_label)s.view_%(model_name)s"],
+    }
+
+
+class DatastoreSerializer(serializers.ModelSerializer):
+    """A place that holds images; its secret can be written and never read."""
+
+    secret = serializers.CharField(write_only=True, required=False, allow_blank=True)
+
+    class Meta:
+        model = Datastore
+        fields = ["id", "name", "kind", "container", "prefix", "options", "secret", "is_default", "created_at"]
+        read_only_fields = ["is_default", "created_at"]
+
+    def validate_options(self, options: Any) -> dict[str, Any]:
+        """Options are an object."""
+        if not isinstance(options, dict):
+            raise serializers.ValidationError(_("Options are an object of names and values."))
+        return options
+
+    def save(self, **kwargs: Any) -> Datastore:
+        """Save with the model's own checks."""
+        datastore = self.instance or Datastore()
+        secret = self.validated_data.pop("secret", None)
+        for name, value in {**self.validated_data, **kwargs}.items():
+            setattr(datastore, name, value)
+        if secret is not None:
+            datastore.secret = secret
+        datastore.full_clean()
+        datastore.save()
+        self.instance = datastore
+        return datastore
+
+
+class DatastoreTestSerializer(serializers.Serializer):
+    """Whether a datastore can be reached, in words."""
+
+    ok = serializers.BooleanField()
+    detail = serializers.CharField()
+
+
+class DatastoreViewSet(
+    mixins.ListModelMixin,
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.UpdateModelMixin,
+    mixins.DestroyModelMixin,
+    ApiViewSet,
+):
+    """Datastores: places that hold images."""
+
+    queryset = Datastore.objects.all()
+    serializer_class = DatastoreSerializer
+    permission_classes = [IsManager]
+    http_method_names = ["get", "post", "patch", "delete", "head", "options"]
+    lookup_value_regex = r"\d+"
+
+    def perform_create(self, serializer: Any) -> None:
+        """Remember who made it."""
+        serializer.save(created_by=self.request.user)
+
+    def perform_destroy(self, instance: Datastore) -> None:
+        """Delete it, unless something stands on it."""
+        if instance.is_default:
+            raise Conflict(_("The default datastore can't be deleted: uploads and exports go there."))
+        try:
+            instance.delete()
+        except ProtectedError:
+            raise Conflict(_("Datasets use this datastore. Delete them first.")) from None
+
+    @extend_schema(request=None, responses=DatastoreTestSerializer)
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:
+        """Try whether the datastore can be reached, and say what is wrong."""
+        try:
+            self.get_object().open().check()
+        except StoreError as error:
+            return Response({"ok": False, "detail": str(error)})
+        return Response({"ok": True, "detail": _("The datastore can be reached.")})
+
+
+class DatasetSerializer(serializers.ModelSerializer):
+    """The images that a pattern finds in a datastore."""
+
+    class Meta:
+        model = Dataset
+        fields = ["id", "name", "datastore", "pattern", "description", "created_at"]
+        read_only_fields = ["created_at"]
+
+    def validate_pattern(self, pattern: str) -> str:
+        """Refuse a malformed pattern, with the right form."""
+        try:
+            parse_pattern(pattern)
+        except PatternError as error:
+            raise serializers.ValidationError(str(error)) from error
+        return pattern
+
+
+class UploadReportSerializer(serializers.Serializer):
+    """What became of uploaded files."""
+
+    stored = serializers.ListField(child=serializers.CharField())
+    kept = serializers.ListField(child=serializers.CharField())
+    refused = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))
+
+
+class DatasetViewSet(
+    mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ApiViewSet
+):
+    """Datasets: the images that a pattern finds in a datastore."""
+
+    queryset = Dataset.objects.all()
+    serializer_class = DatasetSerializer
+    permission_classes = [IsManager]
+    lookup_value_regex = r"\d+"
+
+    def perform_create(self, serializer: Any) -> None:
+        """Remember who made it."""
+        serializer.save(created_by=self.request.user)
+
+    @extend_schema(
+        request={"multipart/form-data": {"type": "object", "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}, "overwrite": {"type": "boolean"}}}},
+        responses={201: UploadReportSerializer},
+    )
+    @action(detail=True, methods=["post"], parser_classes=[MultiPartParser])
+    def files(self, request: Request, pk: str) -> Response:
+        """Upload images, or zips of images, into the dataset's folder; names that are there stay unless ``overwrite``."""
+        dataset = self.get_object()
+        uploads = [(file.name, file) for file in request.FILES.getlist("files")]
+        if not uploads:
+            raise serializers.ValidationError({"files": [_("Send at least one file, as “files”.")]})
+        overwrite = str(request.data.get("overwrite", "")).lower() in ("1", "true", "on")
+        folder = parse_pattern(dataset.pattern).head
+        try:
+            report = receive(dataset.datastore.open(), folder, uploads, overwrite=overwrite)
+        except StoreError as error:
+            raise Conflict(str(error)) from error
+        refused = [{"name": name, "reason": reason} for name, reason in report.refused]
+        answer = {"stored": report.stored, "kept": report.kept, "refused": refused}
+        return Response(answer, status=status.HTTP_201_CREATED)
+
+
+class NewClassSerializer(serializers.Serializer):
+    """A class to be made."""
+
+    name = serializers.CharField(max_length=100)
+    color = serializers.RegexField(r"^(c([1-9]|1[0-6])|#[0-9a-fA-F]{6})$", required=False)
+
+
+class InstructionsSerializer(serializers.Serializer):
+    """Where the instructions are, or what they say (Markdown)."""
+
+    url = serializers.URLField(required=False, allow_blank=True, max_length=500)
+    text = serializers.CharField(required=False, allow_blank=True)
+
+
+class AssistSerializer(serializers.Serializer):
+    """ML assisted labeling of a project."""
+
+    enabled = serializers.BooleanField(required=False)
+    device = serializers.CharField(required=False, allow_blank=True, max_length=20)
+    target_precision = serializers.FloatField(required=False, min_value=0.5, max_value=0.999)
+    min_labels = serializers.IntegerField(required=False, min_value=10, max_value=1_000_000)
+    threshold = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=1)
+
+
+class NewProjectSerializer(serializers.Serializer):
+    """A project to be made."""
+
+    name = serializers.CharField(max_length=100)
+    task_type = serializers.ChoiceField(choices=Project.TaskType.choices)
+    dataset = serializers.PrimaryKeyRelatedField(queryset=Dataset.objects.all())
+    classes = NewClassSerializer(many=True, allow_empty=False)
+    instructions = InstructionsSerializer(required=False)
+    incremental_refresh = serializers.BooleanField(required=False, default=False)
+    assist = AssistSerializer(required=False)
+
+
+class ProjectChangeSerializer(serializers.Serializer):
+    """What may change in a project; ``task_type`` and ``dataset`` may not."""
+
+    name = serializers.CharField(max_length=100, required=False)
+    task_type = serializers.CharField(required=False)
+    dataset = serializers.IntegerField(required=False)
+    instructions = InstructionsSerializer(required=False)
+    incremental_refresh = serializers.BooleanField(required=False)
+    assist = AssistSerializer(required=False)
+
+
+class ProjectSerializer(serializers.ModelSerializer):
+    """A project as it stands."""
+
+    instructions = serializers.SerializerMethodField()
+    assist = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Project
+        fields = [
+            "id", "name", "task_type", "dataset", "state", "failure", "instructions", "incremental_refresh", "assist",
+            "created_at",
+        ]
+
+    def get_instructions(self, project: Project) -> dict[str, str]:
+        """The link and the text."""
+        return {"url": project.instructions_url, "text": project.instructions_text}
+
+    def get_assist(self, project: Project) -> dict[str, Any]:
+        """The settings of ML assisted labeling."""
+        return {name: getattr(project, field) for name, field in ASSIST_FIELDS.items()}
+
+
+ASSIST_FIELDS = {
+    "enabled": "assist_enabled",
+    "device": "assist_device",
+    "target_precision": "assist_target",
+    "min_labels": "assist_min_labels",
+    "threshold": "assist_threshold",
+}
+
+
+class RefreshSerializer(serializers.ModelSerializer):
+    """A look at the dataset for new, changed and missing images."""
+
+    class Meta:
+        model = Refresh
+        fields = [
+            "id", "state", "created_at", "started_at", "ended_at", "found", "added", "changed", "missing", "unreadable",
+            "left_out", "error",
+        ]
+
+
+class ProjectPermission(permissions.BasePermission):
+    """Making a project asks for the Manager's permission; everything else is part of the queryset."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Whether the caller may try."""
+        return view.action != "create" or cast(User, request.user).has_perm("projects.add_project")
+
+
+class ProjectViewSet(ApiViewSet):
+    """Labeling projects."""
+
+    serializer_class = ProjectSerializer
+    permission_classes = [permissions.IsAuthenticated, ProjectPermission]
+    lookup_value_regex = r"\d+"
+    http_method_names = ["get", "post", "patch", "delete", "head", "options"]
+
+    def get_queryset(self) -> Any:
+        """Only what the caller manages or reviews."""
+        user = self.request.user
+        return Project.objects.manageable_by(user) | Project.objects.reviewable_by(user)
+
+    def list(self, request: Request) -> Response:
+        """The caller's projects."""
+        page = self.paginate_queryset(self.get_queryset().distinct())
+        return self.get_paginated_response(ProjectSerializer(page, many=True).data)
+
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """One project."""
+        return Response(ProjectSerializer(get_object_or_404(self.get_queryset().distinct(), pk=pk)).data)
+
+    @extend_schema(request=NewProjectSerializer, responses={201: ProjectSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a project: it initializes, then starts by itself."""
+        form = NewProjectSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        data = form.validated_data
+        instructions = data.get("instructions", {})
+        project = create_project(
+            name=data["name"],
+            task_type=data["task_type"],
+            dataset=data["dataset"],
+            classes=[(item["name"], item.get("color")) for item in data["classes"]],
+            created_by=cast(User, request.user),
+            instructions_url=instructions.get("url", ""),
+            instructions_text=instructions.get("text", ""),
+            incremental_refresh=data["incremental_refresh"],
+            assist=data.get("assist"),
+        )
+        return Response(ProjectSerializer(project).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=ProjectChangeSerializer, responses=ProjectSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change what may change; 409 for the task type and the dataset (SPEC S2)."""
+        project = get_project_to_manage(request.user, pk)
+        form = ProjectChangeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        data = form.validated_data
+        if data.get("task_type", project.task_type) != project.task_type:
+            raise Conflict(_("The task type can't change once the project has been made."))
+        if data.get("dataset", project.dataset_id) != project.dataset_id:
+            raise Conflict(_("The dataset can't change once the project has been made."))
+        instructions = data.get("instructions", {})
+        changes = {name: data[name] for name in ("name", "incremental_refresh") if name in data}
+        changes |= {f"instructions_{name}": value for name, value in instructions.items()}
+        changes |= {ASSIST_FIELDS[name]: value for name, value in data.get("assist", {}).items()}
+        for name, value in changes.items():
+            setattr(project, name, value)
+        project.full_clean()
+        project.save(update_fields=list(changes))
+        return Response(ProjectSerializer(project).data)
+
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Delete the project and its labels; its exports stay."""
+        from projects.deletion import delete_project  # its receivers are apps above
+
+        delete_project(get_project_to_manage(request.user, pk))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _change_state(self, pk: str, change: Callable[[Project], None], refusal: str) -> Response:
+        project = get_project_to_manage(self.request.user, pk)
+        try:
+            with transaction.atomic():
+                change(project)
+        except WrongState:
+            raise Conflict(refusal) from None
+        return Response(ProjectSerializer(project).data)
+
+    @extend_schema(request=None, responses=ProjectSerializer)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        """Stop handing out images and taking labels."""
+        return self._change_state(pk, Project.pause, _("Only a running project can be paused."))
+
+    @extend_schema(request=None, responses=ProjectSerializer)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Go on after a pause."""
+        return self._change_state(pk, Project.resume, _("Only a paused project can be resumed."))
+
+    @extend_schema(request=None, responses={202: RefreshSerializer})
+    @action(detail=True, methods=["post"])
+    def refresh(self, request: Request, pk: str) -> Response:
+        """Look for new, changed and missing images now."""
+        project = get_project_to_manage(request.user, pk)
+        if project.state == Project.State.FAILED:
+            record = refreshing.retry(project)
+        else:
+            record = refreshing.enqueue(project)
+        return Response(RefreshSerializer(record).data, status=status.HTTP_202_ACCEPTED)
+
+
+class LabelClassSerializer(serializers.ModelSerializer):
+    """A class of a project."""
+
+    retired = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LabelClass
+        fields = ["id", "name", "color", "position", "retired", "merged_into"]
+
+    def get_retired(self, label_class: LabelClass) -> bool:
+        """Whether it can't be chosen any more."""
+        return label_class.retired_at is not None
