@@ -22,9 +22,7 @@ def current_answers(tasks: Iterable[LabelTask]) -> dict[int, Answer]:
     tasks = list(tasks)
     labels = current_labels(task.pk for task in tasks)
     skips = _skip_details(task.pk for task in tasks if task.status == Status.SKIPPED)
-    return {
-        task.pk: Answer(task.pk, tuple(labels.get(task.pk, ())), *skips.get(task.pk, ("", ""))) for task in tasks
-    }
+    return {task.pk: Answer(task.pk, tuple(labels.get(task.pk, ())), *skips.get(task.pk, ("", ""))) for task in tasks}
 
 
 def _skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:

@@ -82,6 +82,4 @@ def end_labels(task_ids: Sequence[int], events: Sequence[LabelEvent]) -> None:
     if not events:
         return
     ending = LabelEvent.objects.filter(task=OuterRef("task"), pk__gte=min(event.pk for event in events))
-    Annotation.objects.current().filter(task__in=task_ids).update(
-        ended_by_event=Subquery(ending.values("pk")[:1])
-    )
+    Annotation.objects.current().filter(task__in=task_ids).update(ended_by_event=Subquery(ending.values("pk")[:1]))

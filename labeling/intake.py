@@ -41,9 +41,7 @@ def withdraw_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> Non
 @receiver(signals.images_returned)
 def put_back_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
     """Let images that came back wait again."""
-    LabelTask.objects.filter(project=project, image__in=image_ids, status=Status.MISSING).update(
-        status=Status.WAITING
-    )
+    LabelTask.objects.filter(project=project, image__in=image_ids, status=Status.MISSING).update(status=Status.WAITING)
 
 
 @receiver(signals.images_changed)

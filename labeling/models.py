@@ -294,7 +294,9 @@ class Annotation(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["label_class", "task"], condition=Q(ended_by_event__isnull=True), name="annotation_class"
+                fields=["label_class", "task"],
+                condition=Q(ended_by_event__isnull=True),
+                name="annotation_class",
             ),
         ]
 
@@ -322,7 +324,6 @@ class LabelerSettings(models.Model):
 
     def __str__(self) -> str:
         return str(self.user)
-
 
     @classmethod
     def layout_of(cls, user: User) -> int:

@@ -62,7 +62,10 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
                 if not ids:
                     return None
                 return _make_page(project, labeler, ids, count)
-        except (_Taken, IntegrityError):  # another claim was faster; a second tab of the same person has the page
+        except (
+            _Taken,
+            IntegrityError,
+        ):  # another claim was faster; a second tab of the same person has the page
             continue
     return None
 
@@ -184,7 +187,9 @@ def _top_up(page: LabelPage, labeler: User, present: int, count: int) -> int:
         more = more.filter(group=first.group)
     if connection.features.has_select_for_update_skip_locked:
         more = more.select_for_update(skip_locked=True, of=("self",))
-    ids = list(more.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler)).values_list("pk", flat=True)[: count - present])
+    ids = list(
+        more.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler)).values_list("pk", flat=True)[: count - present]
+    )
     last_place = max(page.tasks.values_list("place", flat=True), default=-1)
     _put_on_page(page, ids, start=last_place + 1)
     return len(ids)

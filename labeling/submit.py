@@ -54,7 +54,13 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
         answers = check_answers(project, tasks, items)
         spent = _check_seconds(seconds)
         history.record(
-            project, tasks, answers, action=LabelEvent.Action.SUBMITTED, by=page.labeler, page=page, seconds=spent
+            project,
+            tasks,
+            answers,
+            action=LabelEvent.Action.SUBMITTED,
+            by=page.labeler,
+            page=page,
+            seconds=spent,
         )
         LabelPage.objects.filter(pk=page.pk).update(
             status=LabelPage.Status.SUBMITTED,

@@ -21,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
+from projects.markdown import render_markdown
 
 from labeling import home as home_page
 from labeling import queue
@@ -32,7 +33,6 @@ from labeling.queue import Lapsed, Paused
 from labeling.submit import Reviewed, correct, correctable_tasks, submit
 from projects import previews
 from projects.access import get_project_to_label
-from projects.markdown import render_markdown
 from projects.models import Image, Project
 
 YEAR = 365 * 24 * 3600
@@ -82,7 +82,9 @@ def _refuse(code: str, detail: str, status: int, item: int | None = None) -> Jso
 
 
 def _lapsed() -> JsonResponse:
-    detail = _("This page was handed to someone else, as its time ran out. Nothing was stored; your labels are still here.")
+    detail = _(
+        "This page was handed to someone else, as its time ran out. Nothing was stored; your labels are still here."
+    )
     return _refuse("lapsed", detail, 409)
 
 

@@ -46,7 +46,17 @@ class DatastoreSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Datastore
-        fields = ["id", "name", "kind", "container", "prefix", "options", "secret", "is_default", "created_at"]
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "container",
+            "prefix",
+            "options",
+            "secret",
+            "is_default",
+            "created_at",
+        ]
         read_only_fields = ["is_default", "created_at"]
 
     def validate_options(self, options: Any) -> dict[str, Any]:
@@ -141,9 +151,7 @@ class UploadReportSerializer(serializers.Serializer):
     refused = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))
 
 
-class DatasetViewSet(
-    mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ApiViewSet
-):
+class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     """Datasets: the images that a pattern finds in a datastore."""
 
     queryset = Dataset.objects.all()
@@ -156,7 +164,15 @@ class DatasetViewSet(
         serializer.save(created_by=self.request.user)
 
     @extend_schema(
-        request={"multipart/form-data": {"type": "object", "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}, "overwrite": {"type": "boolean"}}}},
+        request={
+            "multipart/form-data": {
+                "type": "object",
+                "properties": {
+                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    "overwrite": {"type": "boolean"},
+                },
+            }
+        },
         responses={201: UploadReportSerializer},
     )
     @action(detail=True, methods=["post"], parser_classes=[MultiPartParser])
@@ -233,7 +249,15 @@ class ProjectSerializer(serializers.ModelSerializer):
     class Meta:
         model = Project
         fields = [
-            "id", "name", "task_type", "dataset", "state", "failure", "instructions", "incremental_refresh", "assist",
+            "id",
+            "name",
+            "task_type",
+            "dataset",
+            "state",
+            "failure",
+            "instructions",
+            "incremental_refresh",
+            "assist",
             "created_at",
         ]
 
@@ -261,8 +285,18 @@ class RefreshSerializer(serializers.ModelSerializer):
     class Meta:
         model = Refresh
         fields = [
-            "id", "state", "created_at", "started_at", "ended_at", "found", "added", "changed", "missing", "unreadable",
-            "left_out", "error",
+            "id",
+            "state",
+            "created_at",
+            "started_at",
+            "ended_at",
+            "found",
+            "added",
+            "changed",
+            "missing",
+            "unreadable",
+            "left_out",
+            "error",
         ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -109,9 +109,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
     def _granted(self, user: Person, permission: str) -> ProjectQuerySet:
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        granted = get_objects_for_user(
-            user, f"projects.{permission}", klass=self, accept_global_perms=False
-        )
+        granted = get_objects_for_user(user, f"projects.{permission}", klass=self, accept_global_perms=False)
         return granted  # type: ignore[return-value]
 
     def labelable_by(self, user: Person) -> ProjectQuerySet:
@@ -156,7 +154,10 @@ class Project(models.Model):
     failure = models.TextField(_("reason of the failure"), blank=True, editable=False)
 
     instructions_url = models.URLField(
-        _("link to instructions"), max_length=500, blank=True, validators=[URLValidator(schemes=["http", "https"])]
+        _("link to instructions"),
+        max_length=500,
+        blank=True,
+        validators=[URLValidator(schemes=["http", "https"])],
     )
     instructions_text = models.TextField(_("instructions"), blank=True)
 
@@ -169,7 +170,10 @@ class Project(models.Model):
         _("target precision"), default=0.95, validators=[MinValueValidator(0.5), MaxValueValidator(0.999)]
     )
     assist_threshold = models.FloatField(
-        _("fixed threshold"), null=True, blank=True, validators=[MinValueValidator(0.0), MaxValueValidator(1.0)]
+        _("fixed threshold"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
     )
     assist_min_labels = models.PositiveIntegerField(
         _("labels before the first training"), default=100, validators=[MinValueValidator(10)]
@@ -204,13 +208,6 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Project:
-        """Remember what may not change, to compare on save."""
-        project = super().from_db(db, field_names, values)
-        project._loaded = {name: project.__dict__[name] for name in cls.FROZEN if name in project.__dict__}
-        return project
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save; the task type and the dataset can't change once the project has been made (SPEC S2)."""
         changed = [name for name, value in getattr(self, "_loaded", {}).items() if getattr(self, name) != value]
@@ -224,6 +221,13 @@ class Project(models.Model):
     def get_absolute_url(self) -> str:
         """The manager's page of the project."""
         return reverse("admin:projects_project_dashboard", args=[self.pk])
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Project:
+        """Remember what may not change, to compare on save."""
+        project = super().from_db(db, field_names, values)
+        project._loaded = {name: project.__dict__[name] for name in cls.FROZEN if name in project.__dict__}
+        return project
 
     # State changes: each is one conditional UPDATE and raises WrongState when the state has moved on.
 
@@ -311,7 +315,9 @@ class LabelClass(models.Model):
                 "project", Lower("name"), condition=Q(retired_at__isnull=True), name="unique_class_name"
             ),
             models.UniqueConstraint(
-                fields=["project", "position"], condition=Q(retired_at__isnull=True), name="unique_class_position"
+                fields=["project", "position"],
+                condition=Q(retired_at__isnull=True),
+                name="unique_class_position",
             ),
         ]
 

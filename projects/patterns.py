@@ -45,7 +45,9 @@ def parse(text: str) -> Pattern:
     for segment in segments:
         _check_segment(text, segment)
     if "\\" in text or "\0" in text:
-        raise PatternError(_("“%(text)s” has a backslash. Write folders with “/”, as in “photos/2026/**”.") % {"text": text})
+        raise PatternError(
+            _("“%(text)s” has a backslash. Write folders with “/”, as in “photos/2026/**”.") % {"text": text}
+        )
     literal = _literal_head(segments)
     rest = segments[len(literal) :]
     if not rest:
@@ -67,8 +69,10 @@ def _check_segment(text: str, segment: str) -> None:
         )
     if segment != segment.strip() or "***" in segment or ("**" in segment and segment != "**"):
         raise PatternError(
-            _("“%(text)s” is not a path pattern. Write “folder” for the files directly in it, “folder/**” for its"
-              " subfolders too, “**/*.*” for everything, or “folder/**/*.jpg” for one kind of file.")
+            _(
+                "“%(text)s” is not a path pattern. Write “folder” for the files directly in it, “folder/**” for its"
+                " subfolders too, “**/*.*” for everything, or “folder/**/*.jpg” for one kind of file."
+            )
             % {"text": text}
         )
 

@@ -211,8 +211,15 @@ class _Registration:
         Image.objects.bulk_update(
             [
                 Image(
-                    pk=image_id, size=entry.size, etag=entry.etag, width=None, height=None, orientation=1,
-                    problem=Image.Problem.NONE, problem_detail="", changed_at=now,
+                    pk=image_id,
+                    size=entry.size,
+                    etag=entry.etag,
+                    width=None,
+                    height=None,
+                    orientation=1,
+                    problem=Image.Problem.NONE,
+                    problem_detail="",
+                    changed_at=now,
                 )
                 for image_id, entry in changed
             ],

@@ -41,9 +41,7 @@ class TokenAuthentication(KeyAuthentication):
 
     def authenticate_credentials(self, key: str) -> tuple[User, ApiToken]:
         """Find the token by the digest of its key."""
-        token = (
-            ApiToken.objects.select_related("user").filter(digest=digest_of(key), revoked_at__isnull=True).first()
-        )
+        token = ApiToken.objects.select_related("user").filter(digest=digest_of(key), revoked_at__isnull=True).first()
         if token is None or not token.user.is_active:
             raise AuthenticationFailed(_("This token is not valid, or was revoked. Make a new one."))
         now = timezone.now()
