@@ -7,7 +7,17 @@ from django.db.models import Q
 from django.dispatch import receiver
 from django_q.tasks import async_task
 
-from labeling.models import ANSWERED, PENDING, PRIORITY, Kind, LabelEvent, LabelTask, Status
+from labeling.models import (
+    ANSWERED,
+    PENDING,
+    PRIORITY,
+    Annotation,
+    Kind,
+    LabelEvent,
+    LabelPage,
+    LabelTask,
+    Status,
+)
 from projects import signals
 from projects.access import lock
 from projects.models import Image, Project
@@ -68,3 +78,12 @@ def mark_unreadable(task_ids: list[int]) -> None:
     """Take images that can't be opened out of the queue (SPEC D4)."""
     LabelTask.objects.filter(pk__in=task_ids, status__in=PENDING).update(status=Status.UNREADABLE, page=None)
     Image.objects.filter(tasks__in=task_ids).update(problem=Image.Problem.UNREADABLE)
+
+
+@receiver(signals.project_deleting)
+def delete_labels(project: Project, **kwargs: Any) -> None:
+    """Delete a project's labels, history, tasks and pages, each by one statement."""
+    Annotation.objects.filter(task__project=project)._raw_delete("default")
+    LabelEvent.objects.filter(project=project)._raw_delete("default")
+    LabelTask.objects.filter(project=project)._raw_delete("default")
+    LabelPage.objects.filter(project=project)._raw_delete("default")

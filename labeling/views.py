@@ -21,7 +21,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.middleware import HtmxDetails
-from projects.markdown import render_markdown
 
 from labeling import home as home_page
 from labeling import queue
@@ -33,6 +32,7 @@ from labeling.queue import Lapsed, Paused
 from labeling.submit import Reviewed, correct, correctable_tasks, submit
 from projects import previews
 from projects.access import get_project_to_label
+from projects.markdown import render_markdown
 from projects.models import Image, Project
 
 YEAR = 365 * 24 * 3600

@@ -10,3 +10,5 @@ images_returned = Signal()
 images_changed = Signal()
 # Sent after a refresh has ended well. Arguments: project.
 refresh_finished = Signal()
+# Sent inside the transaction that deletes a project, before it does. Arguments: project.
+project_deleting = Signal()

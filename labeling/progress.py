@@ -1,0 +1,116 @@
+"""Where a project stands: counted by one GROUP BY over an index, and kept for some seconds (DESIGN section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.core.cache import cache
+from django.db.models import Count
+
+from labeling.models import Annotation, Kind, LabelTask, Status
+from projects.models import LabelClass, Project, Refresh
+
+KEPT_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The tasks of a project by what became of them; the parts add up to ``total`` (SPEC B1, B2, B5).
+
+    Tasks that a manager took out (``removed``) are not part of the total; ``labels`` are counts by class id.
+    """
+
+    total: int
+    labeled: int
+    approved: int
+    skipped: int
+    needs_review: int
+    unreadable: int
+    missing: int
+    removed: int
+    unqueued: int
+    queued: int
+    claimed: int
+    queue: dict[str, int]
+    labels: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """What is still to be labeled."""
+        return self.unqueued + self.queued + self.claimed
+
+    @property
+    def left(self) -> int:
+        """The same, in a labeler's words."""
+        return self.pending
+
+    @property
+    def n_labels(self) -> int:
+        """How many labels there are; an image may have several."""
+        return sum(self.labels.values())
+
+    def share(self, count: int) -> float:
+        """Return a count as percent of the total."""
+        return 100 * count / self.total if self.total else 0.0
+
+
+def progress(project: Project) -> Progress:
+    """Return the project's progress, at most some seconds old."""
+    key = f"progress-{project.pk}"
+    found = cache.get(key)
+    if found is None:
+        found = count_progress(project)
+        cache.set(key, found, KEPT_SECONDS)
+    return found
+
+
+def count_progress(project: Project) -> Progress:
+    """Count the project's progress now."""
+    rows = LabelTask.objects.filter(project=project).values_list("status", "kind").annotate(n=Count("*")).order_by()
+    counts = {(status, kind): n for status, kind, n in rows}
+
+    def of(*statuses: str) -> int:
+        return sum(n for (status, _kind), n in counts.items() if status in statuses)
+
+    removed = of(Status.REMOVED)
+    return Progress(
+        total=sum(counts.values()) - removed,
+        labeled=of(Status.LABELED, Status.APPROVED),
+        approved=of(Status.APPROVED),
+        skipped=of(Status.SKIPPED),
+        needs_review=of(Status.NEEDS_REVIEW),
+        unreadable=of(Status.UNREADABLE),
+        missing=of(Status.MISSING),
+        removed=removed,
+        unqueued=of(Status.WAITING),
+        queued=of(Status.QUEUED),
+        claimed=of(Status.CLAIMED),
+        queue={kind: counts.get((Status.QUEUED, kind), 0) for kind in Kind.values},
+        labels=_labels(project),
+    )
+
+
+def _labels(project: Project) -> dict[int, int]:
+    classes = list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
+    rows = Annotation.objects.filter(ended_by_event__isnull=True, label_class__in=classes)
+    return dict(rows.values_list("label_class").annotate(n=Count("*")).order_by())
+
+
+def as_json(project: Project) -> dict[str, object]:
+    """Return the progress in the shape of API.md."""
+    counts = progress(project)
+    last = Refresh.objects.filter(project=project, state=Refresh.State.DONE).first()
+    return {
+        "total": counts.total,
+        "labeled": counts.labeled,
+        "skipped": counts.skipped,
+        "needs_review": counts.needs_review,
+        "unreadable": counts.unreadable,
+        "missing": counts.missing,
+        "removed": counts.removed,
+        "pending": {"unqueued": counts.unqueued, "queued": counts.queued, "claimed": counts.claimed},
+        "queue": counts.queue,
+        "labels": {str(pk): n for pk, n in counts.labels.items()},
+        "next_training": None,
+        "refreshed_at": last.ended_at if last else None,
+    }
