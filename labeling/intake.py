@@ -1,10 +1,12 @@
 """Images that join, go, come back or change become, leave and rejoin the tasks of a project."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q
 from django.dispatch import receiver
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from labeling.models import (
@@ -87,3 +89,11 @@ def delete_labels(project: Project, **kwargs: Any) -> None:
     LabelEvent.objects.filter(project=project)._raw_delete("default")
     LabelTask.objects.filter(project=project)._raw_delete("default")
     LabelPage.objects.filter(project=project)._raw_delete("default")
+
+
+@receiver(signals.asking_for_pace)
+def pace(project: Project, **kwargs: Any) -> tuple[int, float]:
+    """Return how many images are left, and how many were labeled in the last hour."""
+    tasks = LabelTask.objects.in_project(project)
+    hour_ago = timezone.now() - timedelta(hours=1)
+    return tasks.filter(status__in=PENDING).count(), float(tasks.filter(labeled_at__gt=hour_ago).count())

@@ -2,9 +2,9 @@
 
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
-from exports.api import ExportViewSet, ProjectExportViewSet
 from rest_framework.routers import DefaultRouter
 
+from exports.api import ExportViewSet, ProjectExportViewSet
 from labeling.api.labelers import LabelingPageViewSet, LabelingProjectViewSet
 from labeling.api.managers import ProjectImageViewSet, ProjectLabelingViewSet
 from projects.api import DatasetViewSet, DatastoreViewSet, ProjectViewSet

@@ -12,3 +12,5 @@ images_changed = Signal()
 refresh_finished = Signal()
 # Sent inside the transaction that deletes a project, before it does. Arguments: project.
 project_deleting = Signal()
+# Asks how much is left to label and how many images were labeled in the last hour. Arguments: project.
+asking_for_pace = Signal()

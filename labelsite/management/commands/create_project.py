@@ -1,0 +1,76 @@
+"""`manage.py create_project NAME --type T --images DIR_OR_DATASET --classes a,b,c`: a project in one line."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from projects.creation import create_project
+from projects.models import Dataset, Datastore, Project
+
+
+class Command(BaseCommand):
+    """Make a project from a folder or a dataset."""
+
+    help = "Make a labeling project. A folder's files are registered where they lie; nothing is copied."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """What the wizard asks for."""
+        parser.add_argument("name")
+        parser.add_argument("--type", required=True, choices=Project.TaskType.values)
+        parser.add_argument("--images", required=True, help="A folder, or the name of a dataset.")
+        parser.add_argument("--classes", required=True, help="Names, with commas.")
+        parser.add_argument("--owner", help="The manager; by default the first superuser or manager.")
+        parser.add_argument("--assist", action="store_true", help="Switch ML assisted labeling on.")
+        parser.add_argument("--wait", action="store_true", help="Return when the project runs; exit 1 if it failed.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make the project and print its id as the last line."""
+        try:
+            with transaction.atomic():
+                project = create_project(
+                    name=options["name"],
+                    task_type=options["type"],
+                    dataset=self._dataset(options["images"], options["name"]),
+                    classes=[(name, None) for name in options["classes"].split(",")],
+                    created_by=self._owner(options["owner"]),
+                    assist={"enabled": True} if options["assist"] else None,
+                )
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
+        if options["wait"]:
+            self._wait(project)
+        self.stdout.write(str(project.pk))
+
+    def _owner(self, name: str | None) -> User:
+        users = User.objects.filter(is_active=True).order_by("pk")
+        users = users.filter(username=name) if name else users.filter(groups__name="Manager")
+        owner = users.first() or (None if name else User.objects.filter(is_superuser=True).first())
+        if owner is None:
+            raise CommandError("There is no manager yet: make one with “manage.py create_user NAME --role manager”.")
+        return owner
+
+    def _dataset(self, images: str, name: str) -> Dataset:
+        if dataset := Dataset.objects.filter(name=images).first():
+            return dataset
+        folder = Path(images).expanduser().resolve()
+        if not folder.is_dir():
+            raise CommandError(f"“{images}” is neither a folder nor the name of a dataset.")
+        datastore, _made = Datastore.objects.get_or_create(
+            kind=Datastore.Kind.LOCAL, container=str(folder), prefix="", defaults={"name": f"{name}: {folder.name}"}
+        )
+        dataset = Dataset(name=name, datastore=datastore, pattern="**/*.*")
+        dataset.full_clean()
+        dataset.save()
+        return dataset
+
+    def _wait(self, project: Project) -> None:
+        while project.state in (Project.State.INITIALIZING, Project.State.CREATED):
+            time.sleep(0.3)
+            project.refresh_from_db()
+        if project.state == Project.State.FAILED:
+            raise CommandError(project.failure)

@@ -1,0 +1,21 @@
+"""What workers do by the clock; the rows are made after each migration."""
+
+from typing import Any
+
+from django_q.models import Schedule
+
+EVERY_MINUTE = {
+    "fill the queues": "labeling.feeder.feed_all",
+    "let leases lapse": "labeling.queue.sweep",
+    "look for new images": "projects.refresh_due.enqueue_due",
+    "pick up lost refreshes": "projects.refresh.reap",
+    "pick up lost exports": "exports.jobs.reap",
+}
+
+
+def make_schedules(**kwargs: Any) -> None:
+    """Make the schedules that are not there yet."""
+    for name, function in EVERY_MINUTE.items():
+        Schedule.objects.update_or_create(
+            name=name, defaults={"func": function, "schedule_type": Schedule.MINUTES, "minutes": 1}
+        )
