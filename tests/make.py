@@ -1,0 +1,79 @@
+"""Builders of what tests need, from real files up."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from PIL import Image as Picture
+
+from labeling import feeder, queue
+from labeling.models import LabelPage
+from projects.access import set_role
+from projects.creation import create_project
+from projects.models import Dataset, Datastore, LabelClass, Project
+
+_numbers = itertools.count(1)
+
+
+def user(name: str, role: str | None = None) -> User:
+    """Make a person, with a role's group."""
+    person = User.objects.create_user(name, password="correct horse battery")
+    if role:
+        set_role(person, role)
+    return person
+
+
+def pictures(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> Path:
+    """Write some small PNG files and return their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        color = (number * 37 % 256, number * 91 % 256, 128)
+        Picture.new("RGB", size, color).save(folder / f"{number:04}.png")
+    return folder
+
+
+def dataset(folder: Path, pattern: str = "**/*.*") -> Dataset:
+    """Make a dataset of a folder."""
+    number = next(_numbers)
+    store = Datastore.objects.create(name=f"store {number}", container=str(folder))
+    return Dataset.objects.create(name=f"set {number}", datastore=store, pattern=pattern)
+
+
+def project(
+    owner: User,
+    folder: Path,
+    task_type: str = "multiclass",
+    classes: tuple[str, ...] = ("cat", "dog", "bird"),
+    **more: object,
+) -> Project:
+    """Make a project and have its images registered; it runs unless they could not be."""
+    made = create_project(
+        name=f"project {next(_numbers)}",
+        task_type=task_type,
+        dataset=dataset(folder),
+        classes=[(name, None) for name in classes],
+        created_by=owner,
+        **more,  # type: ignore[arg-type]
+    )
+    made.refresh_from_db()
+    return made
+
+
+def class_ids(project: Project) -> list[int]:
+    """Return the ids of the project's classes, in their order."""
+    return list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
+
+
+def page(project: Project, labeler: User, count: int = 9) -> LabelPage:
+    """Claim a page."""
+    feeder.feed(project.pk)
+    claimed = queue.claim(project, labeler, count)
+    assert claimed is not None
+    return claimed
+
+
+def answers(page: LabelPage, **answer: object) -> list[dict[str, object]]:
+    """Return the same answer for each item of the page."""
+    return [{"id": pk, **answer} for pk in page.tasks.order_by("place").values_list("pk", flat=True)]
