@@ -23,7 +23,7 @@ def home_data(user: User) -> dict[str, Any]:
     projects = list(Project.objects.labelable_by(user))
     mine = LabelPage.objects.filter(labeler=user, project__in=projects)
     used = dict(mine.values("project").annotate(last=Max("claimed_at")).values_list("project", "last"))
-    projects.sort(key=lambda p: (p.pk not in used, -(used[p.pk] if p.pk in used else p.created_at).timestamp()))
+    projects.sort(key=lambda p: (p.pk not in used, -used.get(p.pk, p.created_at).timestamp()))
     return {
         "projects": [_card(project, user) for project in projects],
         "user": {"initials": initials(user), "name": user.get_full_name() or user.username},

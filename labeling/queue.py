@@ -80,7 +80,7 @@ def open_page(project: Project, labeler: User) -> LabelPage | None:
 
 
 def _next_ids(project: Project, labeler: User, count: int) -> list[int]:
-    """Return the next tasks of one kind and group; those that come back from this labeler only when nothing else is left."""
+    """Return the next tasks of one kind and group; what this labeler had before comes last."""
     queued = LabelTask.objects.in_project(project).queued()
     if connection.features.has_select_for_update_skip_locked:
         queued = queued.select_for_update(skip_locked=True, of=("self",))

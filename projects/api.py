@@ -177,7 +177,7 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retr
     )
     @action(detail=True, methods=["post"], parser_classes=[MultiPartParser])
     def files(self, request: Request, pk: str) -> Response:
-        """Upload images, or zips of images, into the dataset's folder; names that are there stay unless ``overwrite``."""
+        """Upload images, or zips, into the dataset's folder; names that are there stay unless ``overwrite``."""
         dataset = self.get_object()
         uploads = [(file.name, file) for file in request.FILES.getlist("files")]
         if not uploads:
@@ -404,10 +404,8 @@ class ProjectViewSet(ApiViewSet):
     def refresh(self, request: Request, pk: str) -> Response:
         """Look for new, changed and missing images now."""
         project = get_project_to_manage(request.user, pk)
-        if project.state == Project.State.FAILED:
-            record = refreshing.retry(project)
-        else:
-            record = refreshing.enqueue(project)
+        start = refreshing.retry if project.state == Project.State.FAILED else refreshing.enqueue
+        record = start(project)
         return Response(RefreshSerializer(record).data, status=status.HTTP_202_ACCEPTED)
 
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 WILDCARDS = re.compile(r"[*?]")
+TWO_WILDCARDS = re.compile(r"\*\s*\*")
 
 
 class PatternError(ValueError):
@@ -67,7 +68,7 @@ def _check_segment(text: str, segment: str) -> None:
             _("“%(text)s” has an empty part, “.” or “..”. Write a path from the datastore's root, as “photos/2026/**”.")
             % {"text": text}
         )
-    if segment != segment.strip() or "***" in segment or ("**" in segment and segment != "**"):
+    if segment != segment.strip() or (TWO_WILDCARDS.search(segment) and segment != "**"):
         raise PatternError(
             _(
                 "“%(text)s” is not a path pattern. Write “folder” for the files directly in it, “folder/**” for its"

@@ -141,6 +141,8 @@ class _Registration:
         self.project = refresh.project
         self.token = token
         self.seen: set[int] = set()
+        newest = Image.objects.filter(project=self.project).order_by("-pk").values_list("pk", flat=True).first()
+        self.newest = newest or 0
         self.n_known = Image.objects.filter(project=self.project).count()
         self.is_first = self.project.state == Project.State.INITIALIZING
 
@@ -230,8 +232,8 @@ class _Registration:
         signals.images_changed.send(sender=Image, project=self.project, image_ids=ids)
 
     def mark_missing(self) -> None:
-        """Mark what the listing no longer has."""
-        here = Image.objects.filter(project=self.project).exclude(problem=Image.Problem.MISSING)
+        """Mark what was there before this pass and the listing no longer has."""
+        here = Image.objects.filter(project=self.project, pk__lte=self.newest).exclude(problem=Image.Problem.MISSING)
         gone = [pk for pk in here.values_list("pk", flat=True).iterator(chunk_size=20_000) if pk not in self.seen]
         for start in range(0, len(gone), PAGE_SIZE):
             chunk = gone[start : start + PAGE_SIZE]

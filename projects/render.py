@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "GIF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP")  # MPO is opened as JPEG
 MAX_PIXELS = 300_000_000
 MAX_BYTES = 500 * 1024 * 1024
 MEMORY_BYTES = 4 * 1024**3

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -78,8 +79,6 @@ class Command(BaseCommand):
         while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
             time.sleep(0.1)
         for process in processes:
-            try:  # whoever is left of its group
+            with suppress(ProcessLookupError):  # whoever is left of its group
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
