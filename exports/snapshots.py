@@ -61,9 +61,11 @@ class Snapshot:
         for pk, label_class, x, y, width, height, shown_width, shown_height in standing.values_list(
             "task_id", "label_class_id", "x", "y", "width", "height", "image_width", "image_height"
         ):
-            box = None if x is None else (x, y, width, height)
-            labels[pk].append(Label(label_class, box))
-            if shown_width:
+            if x is None or y is None or width is None or height is None:
+                labels[pk].append(Label(label_class))
+                continue
+            labels[pk].append(Label(label_class, (x, y, width, height)))
+            if shown_width and shown_height:
                 shown[pk] = (shown_width, shown_height)
         empty = self._no_objects(within) if self.project.is_detection else set()
         for pk, _image, path, width, height in rows:

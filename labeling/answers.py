@@ -60,7 +60,7 @@ def check_answers(project: Project, tasks: Iterable[LabelTask], items: object) -
     """
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise InvalidAnswer(_("Send the answers as a list, one item for each image."))
-    classes = set(LabelClass.objects.filter(project=project).current().values_list("pk", flat=True))  # type: ignore[attr-defined]
+    classes = set(LabelClass.objects.filter(project=project).current().values_list("pk", flat=True))
     expected = {task.pk: task for task in tasks}
     answers: dict[int, Answer] = {}
     for item in items:

@@ -34,7 +34,7 @@ def _card(project: Project, user: User) -> dict[str, Any]:
     counts = progress(project)
     mine = LabelEvent.objects.filter(project=project, by=user, action=LabelEvent.Action.SUBMITTED)
     seconds = mine.filter(seconds__isnull=False).order_by("-pk").values_list("seconds", flat=True)[:RECENT]
-    seconds_list = list(seconds)
+    seconds_list = [value for value in seconds if value is not None]
     first = LabelTask.objects.in_project(project).queued().select_related("image")[:4]
     return {
         "id": project.pk,

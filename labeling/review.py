@@ -76,7 +76,8 @@ def correct(project: Project, by: User, items: object) -> int:
     Raises InvalidAnswer or NotReviewable, and then nothing was written.
     """
     project = lock(project)
-    ids = [item.get("id") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    given = [item.get("id") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    ids = [pk for pk in given if isinstance(pk, int)]
     tasks = list(LabelTask.objects.filter(project=project, pk__in=ids).select_related("image").order_by("pk"))
     if not tasks or any(task.status not in (*ANSWERED, Status.SKIPPED) for task in tasks):
         raise NotReviewable(_("Only labeled or skipped images can be corrected."))

@@ -223,7 +223,7 @@ def preview(request: LabelerRequest, pk: int, size: str) -> HttpResponseBase:
     if image is None:
         raise Http404(_("There is no such image."))
     datastore = image.project.dataset.datastore
-    wanted = int(size) if size.isdigit() else "full"
+    wanted: previews.Size = int(size) if size.isdigit() else "full"
     path = previews.preview_path(datastore.pk, image.path, image.etag, wanted)
     try:
         if not path.exists():

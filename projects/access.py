@@ -17,29 +17,29 @@ OWNER_RIGHTS = ("manage_project", "label_project", "review_project", "export_pro
 ROLES = {"manager": MANAGERS, "labeler": LABELERS, "reviewer": REVIEWERS}
 
 
-def _get(projects: ProjectQuerySet, pk: object) -> Project:
+def _get(projects: ProjectQuerySet, pk: int | str) -> Project:
     try:
         return projects.select_related("dataset__datastore").get(pk=pk)
     except (Project.DoesNotExist, ValueError, TypeError, OverflowError):
         raise Http404(_("There is no such project.")) from None
 
 
-def get_project_to_label(user: Person, pk: object) -> Project:
+def get_project_to_label(user: Person, pk: int | str) -> Project:
     """Return the project if the user may label in it, else 404."""
     return _get(Project.objects.labelable_by(user), pk)
 
 
-def get_project_to_review(user: Person, pk: object) -> Project:
+def get_project_to_review(user: Person, pk: int | str) -> Project:
     """Return the project if the user may open its dashboard and data, else 404."""
     return _get(Project.objects.reviewable_by(user), pk)
 
 
-def get_project_to_manage(user: Person, pk: object) -> Project:
+def get_project_to_manage(user: Person, pk: int | str) -> Project:
     """Return the project if the user may configure it, else 404."""
     return _get(Project.objects.manageable_by(user), pk)
 
 
-def get_project_to_export(user: Person, pk: object) -> Project:
+def get_project_to_export(user: Person, pk: int | str) -> Project:
     """Return the project if the user may export it, else 404."""
     return _get(Project.objects.exportable_by(user), pk)
 

@@ -182,7 +182,7 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retr
         uploads = [(file.name, file) for file in request.FILES.getlist("files")]
         if not uploads:
             raise serializers.ValidationError({"files": [_("Send at least one file, as “files”.")]})
-        overwrite = str(request.data.get("overwrite", "")).lower() in ("1", "true", "on")
+        overwrite = str(request.POST.get("overwrite", "")).lower() in ("1", "true", "on")
         folder = parse_pattern(dataset.pattern).head
         try:
             report = receive(dataset.datastore.open(), folder, uploads, overwrite=overwrite)

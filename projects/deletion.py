@@ -10,5 +10,5 @@ from projects.models import Image, Project
 def delete_project(project: Project) -> None:
     """Delete the project; apps above delete what is theirs first. Its exports stay, its name is free again."""
     signals.project_deleting.send(sender=Project, project=project)
-    Image.objects.filter(project=project)._raw_delete("default")  # type: ignore[attr-defined]
+    Image.objects.filter(project=project)._raw_delete("default")
     project.delete()

@@ -223,9 +223,9 @@ class Project(models.Model):
         return reverse("admin:projects_project_dashboard", args=[self.pk])
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Project:
+    def from_db(cls, *args: Any, **kwargs: Any) -> Project:
         """Remember what may not change, to compare on save."""
-        project = super().from_db(db, field_names, values)
+        project = super().from_db(*args, **kwargs)
         project._loaded = {name: project.__dict__[name] for name in cls.FROZEN if name in project.__dict__}
         return project
 

@@ -149,7 +149,7 @@ class _Child:
             ready, _w, _x = select.select([self.process.stdout], [], [], SECONDS_PER_IMAGE)
             line = self.process.stdout.readline() if ready else ""
         except (BrokenPipeError, OSError):
-            ready, line = [True], ""
+            ready, line = [self.process.stdout], ""
         if line:
             reply: dict[str, object] = json.loads(line)
             return reply

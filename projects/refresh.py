@@ -163,15 +163,16 @@ class _Registration:
 
     def take(self, entries: list[Entry]) -> None:
         """Compare one page of the listing with what is registered, and write the difference."""
-        known = {
-            path: row
-            for path, *row in Image.objects.filter(
+        known: dict[str, tuple[int, int, str, str]] = {
+            path: (pk, size, etag, problem)
+            for path, pk, size, etag, problem in Image.objects.filter(
                 project=self.project, path__in=[entry.key for entry in entries]
             ).values_list("path", "id", "size", "etag", "problem")
         }
         new = [entry for entry in entries if entry.key not in known]
         room = max(settings.MAX_IMAGES_PER_PROJECT - self.n_known, 0)
-        changed, returned = [], []
+        changed: list[tuple[int, Entry]] = []
+        returned: list[int] = []
         for entry in entries:
             if row := known.get(entry.key):
                 image_id, size, etag, problem = row

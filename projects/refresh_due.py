@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
@@ -33,7 +34,7 @@ def enqueue_due() -> int:
         if Image.objects.filter(project=project).count() >= settings.MAX_IMAGES_PER_PROJECT:
             next_at = now + LATEST
         else:
-            answers = signals.asking_for_pace.send(sender=Project, project=project)
+            answers: list[tuple[Any, Any]] = signals.asking_for_pace.send(sender=Project, project=project)
             n_left, n_per_hour = answers[0][1] if answers else (0, 0.0)
             next_at = now + interval(n_left, n_per_hour)
             refresh.enqueue(project)

@@ -71,10 +71,10 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def _scale_grey(image: Image.Image) -> Image.Image:
+    """Scale greys of more than 8 bits to 0..255: by the whole range of 16 bits, or by what the picture holds."""
     grey = image.convert("F")
-    low, high = grey.getextrema()
-    top = 65535.0 if isinstance(high, int | float) and 255 < high <= 65535 and low >= 0 else float(high)
-    base = 0.0 if float(low) >= 0 else float(low)
+    low, high = (float(value) for value in grey.getextrema() if isinstance(value, int | float))
+    base, top = (0.0, 65535.0) if low >= 0 and 255 < high <= 65535 else (min(low, 0.0), high)
     scale = 255.0 / (top - base) if top > base else 0.0
     return grey.point(lambda value: value * scale + (-base * scale)).convert("L")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import APIException
@@ -59,11 +60,12 @@ class IdempotentMixin:
             return
         name = hashlib.sha256(f"{request.method} {request.get_full_path()} {key}".encode()).hexdigest()
         body = hashlib.sha256(b"" if request.content_type.startswith("multipart/") else request.body).hexdigest()
+        user = cast(User, request.user)
         try:
             with transaction.atomic():
-                self._call = IdempotentCall.objects.create(user=request.user, name=name, body=body)
+                self._call = IdempotentCall.objects.create(user=user, name=name, body=body)
         except IntegrityError:
-            call = IdempotentCall.objects.get(user=request.user, name=name)
+            call = IdempotentCall.objects.get(user=user, name=name)
             if call.body != body:
                 raise Conflict(_("This Idempotency-Key was used before, with another body.")) from None
             if call.status is None:

@@ -96,7 +96,7 @@ class ProjectImageViewSet(ApiViewSet):
         return self.get_paginated_response(with_labels(row, self.paginate_queryset(tasks) or []))
 
     def _task(self, project: Project, pk: str) -> LabelTask:
-        task = LabelTask.objects.filter(project=project, image=pk).select_related("image", "labeler").first()
+        task = LabelTask.objects.filter(project=project, image_id=int(pk)).select_related("image", "labeler").first()
         if task is None:
             raise Http404(_("There is no such image."))
         return task
