@@ -1,10 +1,12 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 from django.db.models.signals import post_migrate
 
 
 class LabelsiteConfig(AppConfig):
     """The site itself: its admin, its API's router and its commands."""
 
+    default = True
     name = "labelsite"
 
     def ready(self) -> None:
@@ -12,3 +14,10 @@ class LabelsiteConfig(AppConfig):
         from labelsite.schedules import make_schedules
 
         post_migrate.connect(make_schedules, dispatch_uid="labelsite.schedules")
+
+
+class ConsoleConfig(AdminConfig):
+    """Django's admin with the managers' console as its site."""
+
+    default = False
+    default_site = "labelsite.site.ConsoleSite"

@@ -1,11 +1,11 @@
 """The Content Security Policy: strict everywhere, relaxed below /admin/ only as far as its theme needs."""
 
-from csp.constants import UNSAFE_EVAL, UNSAFE_INLINE
+from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.http import HttpRequest, HttpResponseBase
 
 # Unfold's Alpine evaluates its attributes and sets inline styles; nothing of the labelers' pages does.
-ADMIN_ADDS = {"script-src": [UNSAFE_EVAL], "style-src": [UNSAFE_INLINE]}
+ADMIN_ADDS = {"script-src": [UNSAFE_EVAL], "style-src": [SELF, UNSAFE_INLINE]}
 
 
 class ContentSecurityPolicyMiddleware(CSPMiddleware):

@@ -10,6 +10,7 @@ from pathlib import Path
 import environ
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -61,10 +62,10 @@ INSTALLED_APPS = [
     "assist.apps.AssistConfig",
     "labeling.apps.LabelingConfig",
     "projects.apps.ProjectsConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.guardian",
-    "django.contrib.admin",
+    "labelsite.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -208,6 +209,37 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- The managers' console: unfold's theme in the colours of static/css/tokens.css ----------------------
+
+
+def _weights(lightness: str, chroma: str, hue: int) -> dict[str, str]:
+    names = (50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950)
+    pairs = zip(names, lightness.split(), chroma.split(), strict=True)
+    return {str(name): f"oklch({light}% {amount} {hue})" for name, light, amount in pairs}
+
+
+UNFOLD = {
+    "SITE_TITLE": "labelsite",
+    "SITE_HEADER": "labelsite",
+    "SITE_URL": "/label/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/icon.svg")}],
+    "STYLES": [
+        lambda request: static("css/tokens.css"),
+        lambda request: static("css/console.css"),
+    ],
+    "SCRIPTS": [lambda request: static("js/console/shell.js")],
+    "BORDER_RADIUS": "7px",
+    "COLORS": {
+        "primary": _weights(
+            "97 94 88 80 71 61 49 42 36 30 22", ".02 .035 .06 .09 .115 .105 .085 .075 .06 .05 .04", 184
+        ),
+        "base": _weights(
+            "98 96.5 92 87 70 53 43 34 25 20 16", ".002 .003 .004 .006 .008 .008 .008 .008 .008 .008 .008", 255
+        ),
+    },
+    "SIDEBAR": {"navigation": "labelsite.navigation.sections"},
 }
 
 # --- Languages, times, static files -------------------------------------------------------------------

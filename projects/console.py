@@ -62,3 +62,9 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return HttpResponse(status=204, headers={"HX-Trigger": "project-state-changed"})
     return redirect("admin:projects_project_dashboard", project.pk)
+
+
+@require_GET
+def add(request: HttpRequest) -> HttpResponse:
+    """Begin the wizard."""
+    return redirect("admin:projects_project_changelist")
