@@ -20,6 +20,7 @@ from projects.models import Image, LabelClass, Project
 
 KEYS = "123456789"
 TALL_BELOW = 0.9  # width / height
+SHEETS = (1, 4, 6, 9)  # images at a time (SPEC L2)
 
 
 def layout_for(project: Project, labeler: User) -> int:
@@ -122,7 +123,7 @@ def page_data(
         "next_previews": _next_previews(project, labeler, count) if page and correcting is None else [],
         "urls": _urls(project, page, correcting is not None),
         "lease_seconds": settings.LEASE_SECONDS,
-        "user": {"initials": initials(labeler), "name": labeler.get_full_name() or labeler.username},
+        "user": {"id": labeler.pk, "initials": initials(labeler), "name": labeler.get_full_name() or labeler.username},
     }
 
 
@@ -138,10 +139,15 @@ def _page(
         "kind": page.kind,
         "mode": "label" if correcting is None else "correct",
         "lease_expires_at": page.expires_at.isoformat(),
-        "layout": count,
+        "layout": _sheet_for(count if correcting is None else 1, len(tasks)),
         "tall": _is_tall(task.image for task in tasks),
         "items": items_data(project, tasks, answers),
     }
+
+
+def _sheet_for(count: int, n_images: int) -> int:
+    """Return the sheet that holds the images: an earlier page, or one with much work in it, may have more than ``count``."""
+    return next((size for size in SHEETS if size >= max(count, n_images)), SHEETS[-1])
 
 
 def _is_tall(images: Iterable[Image]) -> bool:

@@ -207,11 +207,13 @@ def previous(request: LabelerRequest, pk: int) -> HttpResponse:
 
 @labeler_required
 @require_GET
+@vary_on_headers("HX-Request")
 def instructions(request: LabelerRequest, pk: int) -> HttpResponse:
-    """How to label in this project (SPEC I1)."""
+    """How to label in this project (SPEC I1): for the drawer, or as a page of its own."""
     project = get_project_to_label(request.user, pk)
     context = {"project": project, "text": render_markdown(project.instructions_text)}
-    return render(request, "labeling/_instructions.html", context)
+    template = "labeling/_instructions.html" if request.htmx else "labeling/instructions.html"
+    return render(request, template, context)
 
 
 @labeler_required

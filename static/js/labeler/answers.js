@@ -1,5 +1,6 @@
 /**
- * The answers of one page of classification, with undo and redo. Pure: knows neither page nor server.
+ * The answers of one page of classification, with undo and redo; and the drafts of answers that the browser keeps. Pure:
+ * knows neither page nor server.
  *
  * An image's own answer is null while nobody has touched it; then its suggestions stand for it, and submitting confirms
  * them. {labels: []} is a touched image without labels: it needs one.
@@ -8,6 +9,8 @@
  * @typedef {{label_class: number, confidence: number | null}} Suggestion
  * @typedef {{id: number, answer: Answer | null, prelabels: Suggestion[]}} Item
  */
+
+const KEEP_DAYS = 14
 
 /**
  * @param {Item[]} items in the order of the page
@@ -127,6 +130,74 @@ export function createAnswers(items, { classes, isMulti }) {
         if (answer?.skip) return { id, ...answer }
         return { id, labels: answer ? labels(id) : hints(id).map((hint) => hint.label_class) }
       })
+    },
+  }
+}
+
+/**
+ * Answers kept in this browser until the server says "stored". One entry per image, so that a changed layout, a lapsed
+ * page or a second tab loses nothing: the last word on an image wins.
+ *
+ * @param {Storage} storage localStorage
+ * @param {string} place whose drafts: user and project
+ * @param {() => number} now milliseconds
+ */
+export function createDrafts(storage, place, now = Date.now) {
+  const prefix = `labelsite-draft/${place}/`
+
+  return {
+    /** Keep the answer, or forget the image if there is none. Returns false if the browser keeps nothing. */
+    save(id, answer) {
+      try {
+        if (answer) storage.setItem(prefix + id, JSON.stringify({ answer, at: now() }))
+        else storage.removeItem(prefix + id)
+        return true
+      } catch {
+        return false
+      }
+    },
+
+    /** Return the kept answer of an image, or null. */
+    load(id) {
+      try {
+        return JSON.parse(storage.getItem(prefix + id))?.answer ?? null
+      } catch {
+        return null
+      }
+    },
+
+    remove(ids) {
+      for (const id of ids) this.save(id, null)
+    },
+
+    /** The id of the image whose draft a storage event tells about, or null. */
+    idOf(key) {
+      return key?.startsWith(prefix) ? Number(key.slice(prefix.length)) : null
+    },
+
+    /** Tell other tabs that a page is stored. */
+    tellStored(page) {
+      try {
+        storage.setItem(`labelsite-stored/${place}`, String(page))
+      } catch {
+        // Then the other tab learns it from the server.
+      }
+    },
+
+    /** The id of the page that another tab submitted, or null. */
+    storedPage: ({ key, newValue }) => (key === `labelsite-stored/${place}` ? Number(newValue) : null),
+
+    /** Forget what nobody came back for, of every person and project. */
+    prune() {
+      try {
+        for (const key of Object.keys(storage)) {
+          if (!key.startsWith("labelsite-draft/")) continue
+          const { at } = JSON.parse(storage.getItem(key)) ?? {}
+          if (!(now() - at < KEEP_DAYS * 86_400_000)) storage.removeItem(key)
+        }
+      } catch {
+        // A browser without storage has nothing to forget.
+      }
     },
   }
 }

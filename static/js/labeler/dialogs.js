@@ -20,11 +20,14 @@ export function announce(text) {
   setTimeout(() => { region.textContent = text }, 30)
 }
 
-function sign(name) {
+/** A sign of the document's sprite (templates/includes/icons.html). */
+export function icon(name, extra = "") {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg")
-  svg.setAttribute("class", "ico")
+  svg.setAttribute("class", `ico ${extra}`)
   svg.setAttribute("aria-hidden", "true")
-  svg.innerHTML = `<use href="#i-${name}"/>`
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use")
+  use.setAttribute("href", `#i-${name}`)
+  svg.append(use)
   return svg
 }
 
@@ -46,7 +49,7 @@ export function createDockMessage(root) {
         place.className = `dockmsg note ${kind}`
         const words = document.createElement("span")
         words.append(element("b", "", title), " ", element("span", "", ""))
-        place.replaceChildren(sign(name), words)
+        place.replaceChildren(icon(name), words)
         if (button) {
           const go = element("button", "btn small", button)
           go.type = "button"
@@ -72,7 +75,7 @@ export function toast(text, { strong = "", button = "", key = "", press = () => 
   const place = document.getElementById("toast")
   const words = element("span", "clip", text)
   if (strong) words.append(" ", element("b", "", strong))
-  place.replaceChildren(sign(button ? "check" : "info"), words)
+  place.replaceChildren(icon(button ? "check" : "info"), words)
   if (button) {
     const go = element("button", "btn small", `${button} `)
     go.type = "button"
@@ -102,8 +105,7 @@ export function openDialog(id) {
   return new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }))
 }
 
-const isOpen = () => document.querySelector("dialog[open]")
-export { isOpen as openedDialog }
+export const openedDialog = () => document.querySelector("dialog[open]")
 
 /** Crosses close, and so does a press beside a dialog that can be left. */
 export function wireDialogs() {

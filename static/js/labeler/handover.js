@@ -104,9 +104,9 @@ export function createLease({ renew, now = Date.now }) {
  *
  * @param {{root: HTMLElement, data: object, work: object, lease: object, drafts: object, say: Function,
  *   dock: {tell: Function, hush: Function}, onStored: (items: object[]) => void, onLapsed: () => void,
- *   logIn: () => Promise<boolean>}} context
+ *   logIn: () => Promise<boolean>, onArrival: (words: string) => void}} context
  */
-export function createHandover({ root, data, work, lease, drafts, say, dock, onStored, onLapsed, logIn }) {
+export function createHandover({ root, data, work, lease, drafts, say, dock, onStored, onLapsed, logIn, onArrival }) {
   let isSending = false
   let isWaiting = false
   let isOver = false
@@ -116,7 +116,7 @@ export function createHandover({ root, data, work, lease, drafts, say, dock, onS
   function wait(isIt) {
     isWaiting = isIt
     clearInterval(timer)
-    if (!isIt) dock.hush()
+    if (!isIt) dock.hush?.()
   }
 
   /** Do it while the page shows that something runs, but only if it takes long. */
@@ -211,13 +211,14 @@ export function createHandover({ root, data, work, lease, drafts, say, dock, onS
   async function go(verb, url, values = {}, { none = () => {}, then = "" } = {}) {
     if (isSending || isOver) return
     wait(false)
+    if (then) onArrival(then)
     const reply = await running(async () => {
       const answer = await sendForPage(verb, url, values, root)
       if (answer.status === 200) await show(answer.text)
       return answer
     })
-    if (reply.status === 200) return void (then && dock.announceLater(then))
-    if (isOver) return
+    if (isOver || reply.status === 200) return
+    onArrival("")
     if (reply.status === 204) return none()
     if (reply.code === "lapsed") return onLapsed()
     if ((reply.status === 401 || reply.status === 403) && (await logIn())) return go(verb, url, values, { none, then })
