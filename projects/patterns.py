@@ -10,6 +10,8 @@ from django.utils.translation import gettext as _
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 WILDCARDS = re.compile(r"[*?]")
 TWO_WILDCARDS = re.compile(r"\*\s*\*")
+ANY_FOLDERS = "(?:[^/]+/)*"
+ANY_NAME = "[^/]+"
 
 
 class PatternError(ValueError):
@@ -38,44 +40,48 @@ def parse(text: str) -> Pattern:
     """Return the pattern that a manager wrote.
 
     A folder means the files directly in it, ``/**`` at the end adds all its subfolders, ``**/*.*`` is everything,
-    ``*.ext`` filters. ``**`` stands for any number of folders, ``*`` and ``?`` stay within one name.
-    Raises PatternError.
+    ``*.ext`` filters (in capitals or not). ``**`` stands for any number of folders, ``*`` and ``?`` stay within one
+    name. Raises PatternError.
     """
-    cleaned = text.strip().removeprefix("./").strip("/")
-    segments = cleaned.split("/") if cleaned else []
-    for segment in segments:
-        _check_segment(text, segment)
-    if "\\" in text or "\0" in text:
+    segments = _segments(text)
+    literal = _literal_head(segments)
+    rest = segments[len(literal) :]
+    if not rest or (not WILDCARDS.search(rest[-1]) and not is_image_name(rest[-1])):
+        rest = [*rest, "*"]  # a folder: the files directly in it
+    elif rest[-1] == "**":
+        rest = [*rest, "*"]
+    head = "".join(re.escape(segment) + "/" for segment in literal)
+    return Pattern(text, "/".join(literal), re.compile(head + _expression(rest), re.DOTALL))
+
+
+def _segments(text: str) -> list[str]:
+    """Split a pattern into its parts, and refuse what can't be one."""
+    if "\\" in text:
         raise PatternError(
             _("“%(text)s” has a backslash. Write folders with “/”, as in “photos/2026/**”.") % {"text": text}
         )
-    literal = _literal_head(segments)
-    rest = segments[len(literal) :]
-    if not rest:
-        rest = ["*"]  # a folder: the files directly in it
-    elif rest[-1] == "**":
-        rest = [*rest, "*"]
-    parts = [re.escape(segment) + "/" for segment in literal]
-    for segment in rest[:-1]:
-        parts.append("(?:[^/]+/)*" if segment == "**" else _segment(segment) + "/")
-    parts.append(_segment(rest[-1]))
-    return Pattern(text, "/".join(literal), re.compile("".join(parts), re.IGNORECASE | re.DOTALL))
-
-
-def _check_segment(text: str, segment: str) -> None:
-    if segment in ("", ".", ".."):
-        raise PatternError(
-            _("“%(text)s” has an empty part, “.” or “..”. Write a path from the datastore's root, as “photos/2026/**”.")
-            % {"text": text}
-        )
-    if segment != segment.strip() or (TWO_WILDCARDS.search(segment) and segment != "**"):
-        raise PatternError(
-            _(
-                "“%(text)s” is not a path pattern. Write “folder” for the files directly in it, “folder/**” for its"
-                " subfolders too, “**/*.*” for everything, or “folder/**/*.jpg” for one kind of file."
+    if any(ord(char) < 32 for char in text):
+        raise PatternError(_("The path holds a character that can't be seen. Type it again, as in “photos/2026/**”."))
+    cleaned = text.strip().removeprefix("./").removeprefix("/").removesuffix("/")
+    segments = cleaned.split("/") if cleaned else []
+    for segment in segments:
+        if segment in ("", ".", ".."):
+            raise PatternError(
+                _(
+                    "“%(text)s” has an empty part, “.” or “..”. Write a path from the datastore's root,"
+                    " as “photos/2026/**”."
+                )
+                % {"text": text}
             )
-            % {"text": text}
-        )
+        if segment != segment.strip() or (TWO_WILDCARDS.search(segment) and segment != "**"):
+            raise PatternError(
+                _(
+                    "“%(text)s” is not a path pattern. Write “folder” for the files directly in it, “folder/**” for"
+                    " its subfolders too, “**/*.*” for everything, or “folder/**/*.jpg” for one kind of file."
+                )
+                % {"text": text}
+            )
+    return segments
 
 
 def _literal_head(segments: list[str]) -> list[str]:
@@ -89,8 +95,42 @@ def _literal_head(segments: list[str]) -> list[str]:
     return literal
 
 
+def _expression(segments: list[str]) -> str:
+    """Translate the parts after the head.
+
+    What lies between two ``**`` is matched at the first place where it fits, which is never worse than a later one;
+    an atomic group says so, and keeps the time for a hostile key from exploding.
+    """
+    *folders, name = segments
+    blocks = [""]
+    for folder in folders:
+        if folder == "**":
+            blocks.append("")
+        else:
+            blocks[-1] += _segment(folder) + "/"
+    if len(blocks) == 1:
+        return blocks[0] + _name(name)
+    first, *between, last = blocks
+    middle = "".join(f"(?>(?:[^/]+/)*?{block})" for block in between if block)
+    return f"{first}{middle}{ANY_FOLDERS}{last}{_name(name)}"
+
+
+def _name(segment: str) -> str:
+    """Translate the part that names files: the suffix counts in capitals or not; ``*.*`` is every name."""
+    if segment in ("*", "*.*"):
+        return ANY_NAME
+    stem, dot, suffix = segment.rpartition(".")
+    return f"{_segment(stem)}(?i:\\.{_segment(suffix)})" if dot else _segment(segment)
+
+
 def _segment(segment: str) -> str:
-    """Translate one part: ``*`` and ``?`` do not cross a slash; ``*.*`` means every name, as people expect."""
-    if segment in ("*.*", "**"):
-        return "[^/]+"
-    return "".join({"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char)) for char in segment)
+    """Translate one part; ``*`` and ``?`` do not cross a slash. Atomic groups, as in `_expression`."""
+    if segment == "*":
+        return ANY_NAME
+    first, *rest = [
+        "".join("[^/]" if char == "?" else re.escape(char) for char in piece) for piece in segment.split("*")
+    ]
+    if not rest:
+        return first
+    *between, last = rest
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in between) + f"[^/]*{last}"

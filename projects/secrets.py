@@ -3,7 +3,7 @@
 import base64
 from functools import lru_cache
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
@@ -26,8 +26,9 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(encrypted: str) -> str:
-    """Return the text. Raises SecretLost if it was encrypted with another SECRET_KEY."""
+    """Return the text; former keys are tried too. Raises SecretLost if none of them encrypted it."""
+    ciphers = MultiFernet([_cipher(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)])
     try:
-        return _cipher(settings.SECRET_KEY).decrypt(encrypted.encode()).decode()
+        return ciphers.decrypt(encrypted.encode()).decode()
     except InvalidToken:
         raise SecretLost(_("SECRET_KEY has changed since this secret was saved. Enter the secret again.")) from None

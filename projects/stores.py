@@ -5,18 +5,22 @@ Every kind of datastore is one class here. `LocalStore` reads a folder; listing 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 CHUNK = 1024 * 1024
+MAX_KEY_BYTES = 1024  # what S3, Azure and Google take, and what a column of the database holds
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class StoreError(Exception):
@@ -88,13 +92,25 @@ class Store(Protocol):
 class LocalStore:
     """A folder of this machine.
 
-    Hidden files, and links that lead out of the folder, are not part of it; names that are not UTF-8 neither.
+    Hidden files, links to folders and links that lead out are not part of it. Names that can't be keys (not UTF-8, or
+    longer than any provider takes) are passed over; ``n_skipped`` counts them during the last listing.
     """
 
     def __init__(self, root: str | Path, prefix: str = "") -> None:
         self.container = Path(root)
-        self.root = self.container / prefix.strip("/") if prefix.strip("/") else self.container
+        if "\0" in str(root):
+            raise StoreError(_("“%(folder)s” is not the name of a folder.") % {"folder": _shown(str(root))})
+        parts = _parts(prefix.strip("/")) if prefix.strip("/") else []
+        self.root = self.container.joinpath(*parts)
+        self.n_skipped = 0
+        self._base = f"{str(self.root).rstrip('/')}/"
         self._real_root = os.path.realpath(self.root)
+        if not _is_below(self._real_root, os.path.realpath(self.container)):
+            raise StoreError(_("The prefix “%(prefix)s” leads out of the folder.") % {"prefix": _shown(prefix)})
+
+    def lies_below(self, folder: str | Path) -> bool:
+        """Whether the store's root is this folder or below it, links followed."""
+        return _is_below(self._real_root, os.path.realpath(folder))
 
     def check(self) -> None:
         """Raise StoreError if the folder isn't there or can't be read."""
@@ -103,83 +119,94 @@ class LocalStore:
         try:
             with os.scandir(self.root):
                 pass
-        except OSError as error:
-            raise self._words(error, str(self.root)) from error
+        except (OSError, ValueError) as error:
+            raise _words(error, str(self.root)) from error
 
     def pages(self, prefix: str = "", after: str = "", page_size: int = 5000) -> Iterator[list[Entry]]:
-        """Yield the files below ``prefix``; a folder that can't be read raises StoreError."""
+        """Yield the files below ``prefix``; a folder that can't be read raises StoreError.
+
+        Memory holds one page, and the names of the folders on the way to where the walk is.
+        """
         self.check()
-        page: list[Entry] = []
-        folder = self._folder(prefix)
+        self.n_skipped = 0
         start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        for entry in self._walk(folder, start, after):
-            page.append(entry)
-            if len(page) == page_size:
-                yield page
-                page = []
-        if page:
+        if start:
+            self._locate(start[:-1])
+        walk = self._walk(start, after)
+        while page := list(islice(walk, page_size)):
             yield page
 
-    def _walk(self, folder: str, start: str, after: str) -> Iterator[Entry]:
+    def _walk(self, start: str, after: str) -> Iterator[Entry]:
         """Walk depth first; a folder sorts as its name with "/", so that keys come in code point order."""
-        names = sorted(
-            (f"{entry.name}/" if is_folder else entry.name, entry) for entry, is_folder in self._entries(folder)
-        )
-        for name, entry in names:
-            key = start + name
-            if name.endswith("/"):
-                if key > after or after.startswith(key):
-                    yield from self._walk(entry.path, key, after)
-            elif key > after:
-                with suppress(FileNotFoundError):  # gone since it was listed
-                    yield self._entry(key, entry.stat())
+        way = [(start, iter(self._names(start)))]
+        while way:
+            folder, names = way[-1]
+            for name in names:
+                key = folder + name
+                if name.endswith("/"):
+                    if key > after or after.startswith(key):
+                        way.append((key, iter(self._names(key))))
+                        break
+                elif key > after and (entry := self._entry(key)):
+                    yield entry
+            else:
+                way.pop()
 
-    def _entries(self, folder: str) -> Iterator[tuple[os.DirEntry[str], bool]]:
+    def _names(self, folder: str) -> list[str]:
+        """Return the sorted names in a folder (a key that ends in "/", or ""); those of folders end in "/"."""
+        names = []
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(self._base + folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or not _is_text(entry.name) or self._leads_out(entry):
+                    name = entry.name
+                    if name.startswith("."):
                         continue
-                    yield entry, entry.is_dir()
-        except FileNotFoundError as error:
-            if folder == str(self.root) or not self._is_inside(folder):
-                raise self._words(error, folder) from error
+                    if not _can_be_key(folder + name):
+                        self.n_skipped += 1
+                    elif entry.is_dir(follow_symlinks=False):
+                        names.append(name + "/")
+                    # A link to a folder could lead round in circles, so only links to files inside the root count.
+                    elif not entry.is_symlink() or (not entry.is_dir() and self._is_inside(entry.path)):
+                        names.append(name)
+        except FileNotFoundError:
+            if not folder:
+                raise _words(FileNotFoundError(), str(self.root)) from None
+            return []  # gone since it was listed; as in a bucket, a folder without files is no folder
         except OSError as error:
-            raise self._words(error, folder) from error
+            raise _words(error, folder or str(self.root)) from error
+        names.sort()
+        return names
 
-    def _leads_out(self, entry: os.DirEntry[str]) -> bool:
-        if not entry.is_symlink():
-            return False
-        # A link to a folder could lead round in circles, so only links to files inside the root count.
-        return entry.is_dir() or not self._is_inside(entry.path)
-
-    def _is_inside(self, path: str | Path) -> bool:
-        real = os.path.realpath(path)
-        return real == self._real_root or real.startswith(self._real_root.rstrip("/") + "/")
-
-    def _entry(self, key: str, facts: os.stat_result) -> Entry:
+    def _entry(self, key: str) -> Entry | None:
+        """Return the facts of a plain file; None for a device, pipe or what has gone since it was listed."""
+        try:
+            facts = os.stat(self._base + key)  # noqa: PTH116 (a Path for each of 500,000 files takes as long again)
+        except OSError:
+            return None
+        if not stat.S_ISREG(facts.st_mode):
+            return None
         return Entry(key, facts.st_size, f"{facts.st_mtime_ns:x}-{facts.st_size:x}")
 
     def browse(self, folder: str, limit: int = 500) -> Folder:
-        """Return the folders and files directly in a folder."""
-        path = self._folder(folder)
+        """Return the folders and files directly in a folder. Raises StoreError if there is no such folder."""
+        self.check()
         start = f"{folder.strip('/')}/" if folder.strip("/") else ""
-        found = sorted(((entry.name, entry, is_folder) for entry, is_folder in self._entries(path)), key=lambda e: e[0])
-        folders = [name for name, _entry, is_folder in found if is_folder]
-        files = [self._entry(start + name, entry.stat()) for name, entry, is_folder in found[:limit] if not is_folder]
-        return Folder(folders[:limit], files, len(found) > limit)
+        if start and not self._locate(start[:-1]).is_dir():
+            raise _words(FileNotFoundError(), start[:-1])
+        names = self._names(start)
+        folders = [name[:-1] for name in names if name.endswith("/")]
+        files = [name for name in names if not name.endswith("/")]
+        entries = [entry for name in files[:limit] if (entry := self._entry(start + name))]
+        return Folder(folders[:limit], entries, max(len(folders), len(files)) > limit)
 
-    def _folder(self, folder: str) -> str:
-        return str(self._locate(folder.strip("/"))) if folder.strip("/") else str(self.root)
+    def _is_inside(self, path: str | Path) -> bool:
+        return _is_below(os.path.realpath(path), self._real_root)
 
     def _locate(self, key: str) -> Path:
         """Return the file's place. Raises StoreError for a key that would lead out of the folder."""
-        parts = key.split("/")
-        if "\0" in key or any(part in ("", ".", "..") for part in parts) or not _is_text(key):
-            raise StoreError(_("“%(key)s” is not a name inside this datastore.") % {"key": key})
-        path = self.root.joinpath(*parts)
+        path = self.root.joinpath(*_parts(key))
         if not self._is_inside(path):
-            raise StoreError(_("“%(key)s” leads out of this datastore.") % {"key": key})
+            raise StoreError(_("“%(key)s” leads out of this datastore.") % {"key": _shown(key)})
         return path
 
     def path(self, key: str) -> Path | None:
@@ -189,66 +216,106 @@ class LocalStore:
     def open(self, key: str) -> BinaryIO:
         """Open a file; only plain files can be opened."""
         try:
-            file = self._locate(key).open("rb")
+            # Without O_NONBLOCK, opening a named pipe would wait for its writer for ever.
+            handle = os.open(self._locate(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise self._words(error, key) from error
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
-            raise StoreError(_("“%(key)s” is not a file.") % {"key": key})
-        return file
+            raise _words(error, key) from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise StoreError(_("“%(key)s” is not a file.") % {"key": _shown(key)})
+        return os.fdopen(handle, "rb")
 
     def exists(self, key: str) -> bool:
         """Whether there is such a file."""
-        return self._locate(key).is_file()
+        return os.path.isfile(self._locate(key))  # noqa: PTH113 (Path.is_file raises for a name that is too long)
 
     def delete(self, key: str) -> None:
         """Remove a file."""
-        self._locate(key).unlink(missing_ok=True)
+        try:
+            self._locate(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise _words(error, key) from error
 
     def write(self, key: str, content: BinaryIO, overwrite: bool = False) -> str:
         """Write beside the name, then put in place, so that nobody ever reads half a file."""
         path = self._locate(key)
         try:
+            if not overwrite and path.exists():
+                raise FileExistsError(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._is_inside(path.parent):
-                raise StoreError(_("“%(key)s” leads out of this datastore.") % {"key": key})
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
                 try:
                     while chunk := content.read(CHUNK):
                         file.write(chunk)
                     file.flush()
                     os.fchmod(file.fileno(), 0o644)
-                    self._put(Path(file.name), path, overwrite)
+                    _put(Path(file.name), self._locate(key), overwrite)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
         except FileExistsError:
-            raise
+            if path.parent.is_dir():
+                raise
+            raise _words(NotADirectoryError(), key.rpartition("/")[0]) from None
         except OSError as error:
-            raise self._words(error, key) from error
+            raise _words(error, key) from error
         return key
-
-    def _put(self, written: Path, path: Path, overwrite: bool) -> None:
-        if overwrite:
-            written.replace(path)
-            return
-        os.link(written, path)  # fails if the name is taken, where a rename would replace
-        written.unlink()
 
     def url(self, key: str, seconds: int) -> str | None:
         """A folder has no addresses."""
         return None
 
-    def _words(self, error: OSError, name: str) -> StoreError:
-        texts = {
-            FileNotFoundError: _("“%(name)s” is not there. Check the path."),
-            NotADirectoryError: _("“%(name)s” is a file, not a folder."),
-            PermissionError: _("“%(name)s” can't be read: labelsite has no permission. Change its owner or rights."),
-        }
-        text = next((words for kind, words in texts.items() if isinstance(error, kind)), None)
-        if text is None:
-            text = _("“%(name)s” can't be used: %(reason)s.")
-        return StoreError(text % {"name": name, "reason": error.strerror or type(error).__name__})
+
+def _put(written: Path, path: Path, overwrite: bool) -> None:
+    """Give a written file its name; unless ``overwrite``, FileExistsError if the name was taken meanwhile."""
+    if not overwrite:
+        try:
+            os.link(written, path)  # fails if the name is taken, where a rename would replace
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            path.touch(exist_ok=False)  # takes the name, which the rename then fills
+        else:
+            written.unlink()
+            return
+    written.replace(path)
+
+
+def _parts(key: str) -> list[str]:
+    """Return the parts of a key. Raises StoreError for one that is not the name of anything below a root."""
+    parts = key.split("/")
+    if "\0" in key or any(part in ("", ".", "..") for part in parts) or not _is_text(key):
+        raise StoreError(_("“%(key)s” is not a name inside this datastore.") % {"key": _shown(key)})
+    return parts
+
+
+def _is_below(real_path: str, real_root: str) -> bool:
+    return real_path == real_root or real_path.startswith(real_root.rstrip("/") + "/")
+
+
+def _words(error: OSError | ValueError, name: str) -> StoreError:
+    """Return what the operating system says of a file or folder, in words."""
+    texts = {
+        FileNotFoundError: _("“%(name)s” is not there. Check the path."),
+        NotADirectoryError: _("“%(name)s” is a file, not a folder."),
+        PermissionError: _("“%(name)s” can't be used: labelsite has no permission. Change its owner or rights."),
+    }
+    text = next((words for kind, words in texts.items() if isinstance(error, kind)), None)
+    if text is None:
+        text = _("“%(name)s” can't be used: %(reason)s.")
+    return StoreError(text % {"name": _shown(name), "reason": getattr(error, "strerror", None) or _("bad name")})
+
+
+def _shown(name: str) -> str:
+    """Return a name so that any page can show it: no broken characters, no kilobytes."""
+    text = name.encode("utf-8", "replace").decode().replace("\0", "?")
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _can_be_key(name: str) -> bool:
+    if len(name) <= MAX_KEY_BYTES // 4 and name.isascii():
+        return True
+    return _is_text(name) and len(name.encode()) <= MAX_KEY_BYTES
 
 
 def _is_text(name: str) -> bool:
@@ -261,7 +328,14 @@ def _is_text(name: str) -> bool:
 
 
 def _open_local(datastore: Datastore) -> Store:
-    return LocalStore(datastore.container, datastore.prefix)
+    store = LocalStore(datastore.container, datastore.prefix)
+    allowed = [*settings.LOCAL_ROOTS, settings.DATA_DIR / "datastore"]
+    if settings.LOCAL_ROOTS and not any(store.lies_below(root) for root in allowed):
+        raise StoreError(
+            _("“%(folder)s” is not a folder that this site may use. Ask its operator to add it to LOCAL_ROOTS.")
+            % {"folder": _shown(datastore.container)}
+        )
+    return store
 
 
 # Another kind of datastore is one more line here.
