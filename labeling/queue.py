@@ -23,6 +23,7 @@ from projects.transitions import WrongState, move
 
 TRIES = 5
 MAX_COUNT = 100
+RENEW_EVERY = timedelta(minutes=1)
 
 
 class Paused(Exception):
@@ -56,8 +57,7 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
             with transaction.atomic():
                 sweep(project)
                 if page := open_page(project, labeler):
-                    renew(page)
-                    return page
+                    return _kept(page)
                 ids = _next_ids(project, labeler, count)
                 if not ids:
                     return None
@@ -68,6 +68,13 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
         ):  # another claim was faster; a second tab of the same person has the page
             continue
     return None
+
+
+def _kept(page: LabelPage) -> LabelPage:
+    """Renew the lease of a page that comes back, at most once a minute: asked twice at once, it answers the same."""
+    if page.expires_at - timezone.now() < timedelta(seconds=settings.LEASE_SECONDS) - RENEW_EVERY:
+        renew(page)
+    return page
 
 
 class _Taken(Exception):
