@@ -11,7 +11,6 @@ from django.core.cache import cache
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, Lower
-
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -86,7 +85,7 @@ class ProjectList:
 
 
 def project_list(
-    user: User, search: str = "", state: str = "", task_type: str = "", sort: str = "", page: object = 1
+    user: User, search: str = "", state: str = "", task_type: str = "", sort: str = "", page: str | int | None = 1
 ) -> ProjectList:
     """Return the projects that the user manages or reviews. Unknown filters and orders are ignored."""
     visible = Project.objects.reviewable_by(user)

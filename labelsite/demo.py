@@ -29,7 +29,7 @@ INK, PAPER = 30, 245
 INSTRUCTIONS = """\
 **Which labels?** The ten digits, 0 to 9, as a person would read them.
 
-**What if I am not sure?** Take the digit that it most likely is. Skip it with *Unclear* only if you would have to guess.
+**What if I am not sure?** Take what it most likely is. Skip it with *Unclear* only if you would have to guess.
 """
 BOX_INSTRUCTIONS = (
     INSTRUCTIONS

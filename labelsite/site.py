@@ -34,7 +34,7 @@ class ConsoleSite(UnfoldAdminSite):
 
         return update_wrapper(guarded, inner)
 
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """There is one place to log in: the site's."""
         if not request.user.is_authenticated:
             return redirect_to_login(request.GET.get("next") or reverse("admin:index"), settings.LOGIN_URL)
@@ -42,6 +42,6 @@ class ConsoleSite(UnfoldAdminSite):
             raise Http404(_("There is no such page."))
         return redirect("admin:index")
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseRedirect:  # type: ignore[override]
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseRedirect:
         """The managers' home is the list of projects."""
         return redirect("admin:projects_project_changelist")

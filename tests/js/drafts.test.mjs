@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import test from "node:test"
-import { createDrafts } from "../../static/js/labeler/drafts.js"
+import { createDrafts } from "../../static/js/labeler/answers.js"
 
 function memory() {
   const kept = {}
