@@ -146,7 +146,7 @@ def _page(
 
 
 def _sheet_for(count: int, n_images: int) -> int:
-    """Return the sheet that holds the images: an earlier page, or one with much work in it, may have more than ``count``."""
+    """Return the sheet that holds the images: an earlier page, or one with much work in it, may have more."""
     return next((size for size in SHEETS if size >= max(count, n_images)), SHEETS[-1])
 
 
