@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
 
 from projects.models import Project
 from tests import make
@@ -65,3 +72,46 @@ def project(manager: User, tmp_path: Path) -> Project:
 def boxes(manager: User, tmp_path: Path) -> Project:
     """A running detection project of five images of 64 × 48 pixels."""
     return make.project(manager, make.pictures(tmp_path / "scenes", 5), "detection", ("digit", "line"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A real browser: the system's Chromium, else the one that Playwright brings."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright keeps a loop running in this thread
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, live_server: LiveServer) -> Iterator[Callable[..., Page]]:
+    """Open an address as somebody; the test fails on any error or policy violation that the browser reports."""
+    contexts = []
+    errors: list[str] = []
+
+    def open_as(user: User, path: str, **options: Any) -> Page:
+        client = Client()
+        client.force_login(user)
+        context = chromium.new_context(
+            base_url=live_server.url, **{"viewport": {"width": 1280, "height": 800}, **options}
+        )
+        context.set_default_timeout(10_000)
+        context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
+        page.goto(path)
+        if page.locator("[data-status]").count():
+            # The labeling page's modules have taken over when the dock says what is done.
+            expect(page.locator("[data-status]")).not_to_be_empty()
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert errors == []
