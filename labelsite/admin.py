@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 
 from labeling.console import projects
 from labelsite import tabs
-from projects import console
+from projects import console, wizard
 from projects.models import Project, ProjectQuerySet
 
 
@@ -32,10 +32,13 @@ class ProjectAdmin(ModelAdmin):
 
         return [
             door("", projects, "changelist"),
-            door("add/", console.add, "add"),
+            door("add/", wizard.wizard, "add"),
+            door("add/preview/", wizard.preview_markdown, "preview"),
+            door("add/<slug:step>/", wizard.wizard, "step"),
             door("<int:pk>/", console.change, "change"),
             door("<int:pk>/state/", console.project_state, "state"),
             door("<int:pk>/retry/", console.retry, "retry"),
+            door("<int:pk>/delete/", console.delete, "delete"),
             door("<int:pk>/dashboard/", tabs.dashboard, "dashboard"),
             door("<int:pk>/data/", tabs.data, "data"),
             door("<int:pk>/details/", tabs.details, "details"),

@@ -11,7 +11,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from projects import refresh
 from projects.access import get_project_to_manage, get_project_to_review, lock
-from projects.frame import TYPE_WORDS, state
+from projects.deletion import delete_project
+from projects.frame import TYPE_WORDS, frame, state
 from projects.models import Project
 from projects.transitions import WrongState
 
@@ -64,7 +65,17 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("admin:projects_project_dashboard", project.pk)
 
 
-@require_GET
-def add(request: HttpRequest) -> HttpResponse:
-    """Begin the wizard."""
-    return redirect("admin:projects_project_changelist")
+@require_http_methods(["GET", "POST"])
+def delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete a project, once its name has been typed (SPEC P4)."""
+    project = get_project_to_manage(request.user, pk)
+    error = ""
+    if request.method == "POST":
+        if request.POST.get("name", "").strip() == project.name:
+            name = project.name
+            delete_project(project)
+            messages.success(request, _("Deleted “%(name)s” and its labels. Its exports stay.") % {"name": name})
+            return redirect("admin:projects_project_changelist")
+        error = _("This is not the project's name. Nothing was deleted.")
+    context = frame(request, project, "details", error=error, typed=request.POST.get("name", ""))
+    return render(request, "admin/project/delete.html", context, status=422 if error else 200)

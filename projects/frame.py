@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from django.contrib import admin
@@ -98,6 +99,4 @@ def _found_key(datastore_id: int, pattern: str) -> str:
 
 def hash_of(text: str) -> str:
     """Return a short name for a text, fit for a cache key."""
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()[:24]

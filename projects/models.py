@@ -19,6 +19,7 @@ from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from guardian.shortcuts import get_objects_for_user
 
 from projects import palette, secrets
+from projects.datastores import check_place, check_secret
 from projects.patterns import PatternError
 from projects.patterns import parse as parse_pattern
 from projects.stores import Store, store_for
@@ -69,6 +70,13 @@ class Datastore(models.Model):
     @secret.setter
     def secret(self, value: str) -> None:
         self.encrypted_secret = secrets.encrypt(value) if value else ""
+
+    def clean(self) -> None:
+        """Refuse a place that the site may not use, and a kept secret for another place."""
+        check_place(self)
+        stored = Datastore.objects.filter(pk=self.pk).first()
+        is_given = stored is not None and stored.encrypted_secret != self.encrypted_secret
+        check_secret(self, stored, is_given)
 
     def open(self) -> Store:
         """Return the store that lists, opens and writes this datastore's files."""

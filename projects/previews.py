@@ -126,6 +126,10 @@ def _source(store: Store, key: str) -> Iterator[str]:
         yield copy.name
 
 
+class _Ended(Unreadable):
+    """The child ended without an answer."""
+
+
 class _Child:
     """One running renderer."""
 
@@ -156,7 +160,7 @@ class _Child:
         self.end()
         if not ready:
             raise Unreadable(_("The image took more than %(n)d seconds to open.") % {"n": SECONDS_PER_IMAGE})
-        raise Unreadable(_("The image made the program that opens images fail; it may need too much memory."))
+        raise _Ended(_("The image made the program that opens images fail; it may need too much memory."))
 
     def end(self) -> None:
         """End the process and close its pipes."""
@@ -178,8 +182,15 @@ class _Children:
         self._timer: threading.Timer | None = None
 
     def ask(self, job: dict[str, object]) -> dict[str, object]:
-        child = self._take()
-        reply = child.ask(job)
+        child, is_new = self._take()
+        try:
+            reply = child.ask(job)
+        except _Ended:
+            if is_new:
+                raise
+            # A child ends with the thread that started it (PR_SET_PDEATHSIG), which may have been another request's.
+            child = _Child()
+            reply = child.ask(job)
         with self._lock:
             child.idle_since = time.monotonic()
             self._idle.append(child)
@@ -187,16 +198,16 @@ class _Children:
                 self._start_timer()
         return reply
 
-    def _take(self) -> _Child:
+    def _take(self) -> tuple[_Child, bool]:
         with self._lock:
             if self._pid != os.getpid():  # forked: the parent's children are the parent's
                 self._idle, self._pid, self._timer = [], os.getpid(), None
             while self._idle:
                 child = self._idle.pop()
                 if child.process.poll() is None:
-                    return child
+                    return child, False
                 child.end()
-        return _Child()
+        return _Child(), True
 
     def _start_timer(self) -> None:
         self._timer = threading.Timer(IDLE_SECONDS, self._end_idle)
