@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -58,10 +58,10 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
                 sweep(project)
                 if page := open_page(project, labeler):
                     return _kept(page)
-                ids = _next_ids(project, labeler, count)
+                ids, kind = _next_ids(project, labeler, count)
                 if not ids:
                     return None
-                return _make_page(project, labeler, ids, count)
+                return _make_page(project, labeler, ids, kind, count)
         except (
             _Taken,
             IntegrityError,
@@ -86,8 +86,8 @@ def open_page(project: Project, labeler: User) -> LabelPage | None:
     return LabelPage.objects.filter(project=project, labeler=labeler, status=LabelPage.Status.OPEN).first()
 
 
-def _next_ids(project: Project, labeler: User, count: int) -> list[int]:
-    """Return the next tasks of one kind and group; what this labeler had before comes last."""
+def _next_ids(project: Project, labeler: User, count: int) -> tuple[list[int], str]:
+    """Return the next tasks of one kind and group, and their kind; what this labeler had before comes last."""
     queued = LabelTask.objects.in_project(project).queued()
     if connection.features.has_select_for_update_skip_locked:
         queued = queued.select_for_update(skip_locked=True, of=("self",))
@@ -95,33 +95,31 @@ def _next_ids(project: Project, labeler: User, count: int) -> list[int]:
     rows = list(others.values_list("pk", "kind", "group")[:count])
     if not rows:
         rows = list(queued.values_list("pk", "kind", "group")[:count])
-    return [pk for pk, *cell in rows if cell == list(rows[0][1:])]
+    if not rows:
+        return [], ""
+    _pk, kind, group = rows[0]
+    return [row[0] for row in rows if row[1:] == (kind, group)], kind
 
 
-def _make_page(project: Project, labeler: User, ids: list[int], wanted: int) -> LabelPage:
+def _make_page(project: Project, labeler: User, ids: list[int], kind: str, wanted: int) -> LabelPage:
     now = timezone.now()
     page = LabelPage.objects.create(
         project=project,
         labeler=labeler,
+        kind=kind,
         claimed_at=now,
         expires_at=now + timedelta(seconds=settings.LEASE_SECONDS),
         wanted=wanted,
         size=len(ids),
     )
     _put_on_page(page, ids, start=0)
-    kind = LabelTask.objects.filter(pk=ids[0]).values_list("kind", flat=True).get()
-    if kind != page.kind:
-        page.kind = kind
-        page.save(update_fields=["kind"])
     return page
 
 
 def _put_on_page(page: LabelPage, ids: list[int], start: int) -> None:
-    n_moved = 0
-    for place, pk in enumerate(ids, start):
-        free = LabelTask.objects.filter(pk=pk, status=Status.QUEUED)
-        n_moved += free.update(status=Status.CLAIMED, page=page, place=place)
-    if n_moved < len(ids):
+    places = Case(*(When(pk=pk, then=place) for place, pk in enumerate(ids, start)), default=0)
+    free = LabelTask.objects.filter(pk__in=ids, status=Status.QUEUED)
+    if ids and free.update(status=Status.CLAIMED, page=page, place=places) < len(ids):
         raise _Taken
 
 
