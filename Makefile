@@ -14,6 +14,7 @@ run: $(READY)
 test: $(READY) lint
 	@DEVELOPMENT=1 $(BIN)/python manage.py makemigrations --check --dry-run
 	@node --test tests/js/
+	@DEVELOPMENT=1 $(BIN)/python -m tests.on_postgresql
 	@DEVELOPMENT=1 $(BIN)/python -m pytest
 
 lint: $(READY)
