@@ -10,9 +10,11 @@ from django.http import HttpRequest
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
+from exports.console import download, exports
+from labeling import data_tab
 from labeling.console import projects
-from labelsite import tabs
-from projects import console, wizard
+from labeling.dashboard import dashboard
+from projects import console, details, wizard
 from projects.models import Project, ProjectQuerySet
 
 
@@ -39,8 +41,12 @@ class ProjectAdmin(ModelAdmin):
             door("<int:pk>/state/", console.project_state, "state"),
             door("<int:pk>/retry/", console.retry, "retry"),
             door("<int:pk>/delete/", console.delete, "delete"),
-            door("<int:pk>/dashboard/", tabs.dashboard, "dashboard"),
-            door("<int:pk>/data/", tabs.data, "data"),
-            door("<int:pk>/details/", tabs.details, "details"),
-            door("<int:pk>/exports/", tabs.exports, "exports"),
+            door("<int:pk>/dashboard/", dashboard, "dashboard"),
+            door("<int:pk>/data/", data_tab.data, "data"),
+            door("<int:pk>/data/act/", data_tab.act, "act"),
+            door("<int:pk>/data/correct/", data_tab.correct, "correct"),
+            door("<int:pk>/data/<int:image>/", data_tab.panel, "image"),
+            door("<int:pk>/details/", details.details, "details"),
+            door("<int:pk>/exports/", exports, "exports"),
+            door("<int:pk>/exports/<int:export>/", download, "download"),
         ]

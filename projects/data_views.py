@@ -174,7 +174,7 @@ def test_connection(request: HttpRequest) -> HttpResponse:
     if stored is not None and not may_edit(request, stored):
         raise Http404(_("There is no such datastore."))
     form = DatastoreForm(request.POST, instance=stored)
-    wrong = [error for name, errors in form.errors.items() if name != "name" for error in errors]
+    wrong = [str(error) for name, errors in form.errors.items() if name != "name" for error in errors]
     try:
         if not wrong:
             form.instance.open().check()
