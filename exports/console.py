@@ -35,9 +35,9 @@ def exports(request: HttpRequest, pk: int) -> HttpResponse:
             messages.success(request, _("The export is being written. You can leave this page."))
         return redirect("admin:projects_project_exports", project.pk)
     found = list(Export.objects.filter(project=project)[:SHOWN])
-    context = {"project": project, "exports": found, "has_active": any(export.is_active for export in found)}
+    context = {"exports": found, "has_active": any(export.is_active for export in found)}
     if request.headers.get("HX-Request"):
-        return render(request, "admin/project/_exports.html", context)
+        return render(request, "admin/project/_exports.html", {"project": project, **context})
     return render(request, "admin/project/exports.html", frame(request, project, "exports", **context))
 
 
