@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -168,7 +169,10 @@ def label_in_browser(site: Site, name: str, project: int, truth: Truth, task_typ
             done += [item["image"]["path"] for item in data["page"]["items"]]
             before = page.locator("#page-data").text_content() or ""
             page.keyboard.press("Enter")
-            expect(page.locator("#page-data")).not_to_have_text(before, timeout=60_000)
+            try:
+                expect(page.locator("#page-data")).not_to_have_text(before, timeout=60_000)
+            except AssertionError:
+                raise AssertionError(f"The page stayed: {page.locator('.dock').inner_text()!r}") from None
         browser.close()
 
 
@@ -268,6 +272,7 @@ def run_set(site: Site, folder: Path, keys: dict[str, str]) -> dict[str, Any]:
         try:
             work(*args)
         except BaseException as error:
+            traceback.print_exc()
             failures.append(error)
 
     started = time.monotonic()
