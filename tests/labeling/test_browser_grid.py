@@ -32,6 +32,7 @@ def test_a_page_is_labeled_by_keyboard_alone(project: Project, labeler: User, op
     page = open_page(labeler, "/label/")
     page.keyboard.press("Enter")
     expect(page.locator("#page .tile")).to_have_count(9)
+    expect(page.locator("[data-status]")).not_to_be_empty()  # the modules have taken over
     page.keyboard.press("a")
     page.keyboard.press("2")
     expect(page.locator("[data-status]")).to_contain_text("9")
