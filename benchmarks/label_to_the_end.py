@@ -26,7 +26,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 ROOT = Path(__file__).parent.parent
 SETS = {"cls": "multiclass", "ml": "multilabel", "det": "detection"}
@@ -167,11 +168,14 @@ def label_in_browser(site: Site, name: str, project: int, truth: Truth, task_typ
             else:
                 choose(page, data["page"]["items"], truth, keys)
             done += [item["image"]["path"] for item in data["page"]["items"]]
-            before = page.locator("#page-data").text_content() or ""
             page.keyboard.press("Enter")
             try:
-                expect(page.locator("#page-data")).not_to_have_text(before, timeout=60_000)
-            except AssertionError:
+                page.wait_for_function(
+                    "id => JSON.parse(document.querySelector('#page-data').textContent).page?.id !== id",
+                    arg=data["page"]["id"],
+                    timeout=60_000,
+                )
+            except PlaywrightTimeoutError:
                 raise AssertionError(f"The page stayed: {page.locator('.dock').inner_text()!r}") from None
         browser.close()
 

@@ -78,6 +78,7 @@ def boxes(manager: User, tmp_path: Path) -> Project:
 def chromium() -> Iterator[Browser]:
     """A real browser: the system's Chromium, else the one that Playwright brings."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright keeps a loop running in this thread
+    expect.set_options(timeout=20_000)  # a busy machine is slow, not wrong
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -99,7 +100,7 @@ def open_page(chromium: Browser, live_server: LiveServer) -> Iterator[Callable[.
         context = chromium.new_context(
             base_url=live_server.url, **{"viewport": {"width": 1280, "height": 800}, **options}
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}])
         contexts.append(context)
         page = context.new_page()

@@ -17,6 +17,8 @@ from tests import make
 
 Opener = Callable[..., Page]
 Box = tuple[float, float, float, float]
+# The editor paints once a frame: what is read after two frames is what was done before.
+PAINTED = "await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def photo(manager: User, tmp_path: Path) -> Project:
 def at(page: Page, x: float, y: float) -> tuple[float, float]:
     """Where an image pixel is on the screen."""
     return page.evaluate(
-        """([x, y]) => { const svg = document.querySelector('.picture');
-        const p = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM()); return [p.x, p.y] }""",
+        f"""async ([x, y]) => {{ {PAINTED} const svg = document.querySelector('.picture');
+        const p = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM()); return [p.x, p.y] }}""",
         [x, y],
     )
 
@@ -45,13 +47,19 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
 def shown(page: Page) -> list[Box]:
     """The boxes on the picture, in image pixels."""
     return page.evaluate(
-        """() => [...document.querySelectorAll('.boxes .edge')].map((r) =>
-        ['x', 'y', 'width', 'height'].map((name) => Number(r.getAttribute(name))))"""
+        f"""async () => {{ {PAINTED} return [...document.querySelectorAll('.boxes .edge')].map((r) =>
+        ['x', 'y', 'width', 'height'].map((name) => Number(r.getAttribute(name)))) }}"""
     )
 
 
 def close(box: Box, wanted: Box, within: float = 1.0) -> bool:
     return all(abs(a - b) <= within for a, b in zip(box, wanted, strict=True))
+
+
+def next_photo(page: Page) -> None:
+    """Wait for the second photo, and until its editor listens."""
+    expect(page.locator(".progress")).to_contain_text("1 of 2")
+    expect(page.locator("[data-status]")).not_to_be_empty()
 
 
 def open_photo(open_page: Opener, labeler: User, project: Project, **options: object) -> Page:
@@ -141,8 +149,9 @@ def test_escape_and_tiny_drags_leave_no_stray_box(photo: Project, labeler: User,
 
 def test_a_box_never_leaves_the_image(photo: Project, labeler: User, open_page: Opener) -> None:
     page = open_photo(open_page, labeler, photo)
+    fitted = page.locator(".picture").get_attribute("viewBox") or ""
     page.keyboard.press("-")
-    page.wait_for_timeout(50)
+    expect(page.locator(".picture")).not_to_have_attribute("viewBox", fitted)
     drag(page, (-30, 1000), (200, 1230))
     assert close(shown(page)[0], (0, 1000, 200, 200), 2)
 
@@ -185,8 +194,9 @@ def test_the_boxes_of_the_last_image_are_copied(photo: Project, labeler: User, o
     page = open_photo(open_page, labeler, photo)
     drag(page, (200, 200), (300, 300))
     page.keyboard.press("Enter")
-    expect(page.locator(".progress")).to_contain_text("1 of 2")
+    next_photo(page)
     page.keyboard.press("c")
+    expect(page.locator(".boxes .edge")).to_have_count(1)
     assert close(shown(page)[0], (200, 200, 100, 100), 2)
 
 

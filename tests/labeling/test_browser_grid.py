@@ -25,7 +25,9 @@ def submitted(project: Project) -> int:
 
 
 def next_page(page: Page, labeled: int) -> None:
+    """Wait for the page that comes after so many answers, and until its modules listen."""
     expect(page.locator(".progress")).to_contain_text(f"{labeled} of")
+    expect(page.locator("[data-status]").or_(page.locator(".empty")).first).not_to_be_empty()
 
 
 def test_a_page_is_labeled_by_keyboard_alone(project: Project, labeler: User, open_page: Opener) -> None:
@@ -125,6 +127,7 @@ def test_with_one_image_a_digit_answers_and_moves_on(project: Project, labeler: 
     page = open_page(labeler, f"/label/{project.pk}/")
     page.locator(".rail [data-layout='1']").click()
     expect(page.locator("#page .tile")).to_have_count(1)
+    expect(page.locator("[data-status]")).not_to_be_empty()
     page.keyboard.press("2")
     next_page(page, 1)
     page.keyboard.press("z")
@@ -153,6 +156,8 @@ def test_an_image_is_skipped_with_a_reason(project: Project, labeler: User, open
     page.keyboard.press("a")
     page.keyboard.press("s")
     page.locator("#skip [data-reason=broken]").click()
+    expect(page.locator("#skip")).to_be_hidden()
+    expect(page.locator("[data-status]")).to_contain_text("9")
     page.keyboard.press("Enter")
     expect(page.locator(".tile.is-on")).to_have_count(0)
     expect(page.locator(".progress")).to_contain_text("11 left")

@@ -337,7 +337,7 @@ const actions = {
 const WITHOUT_PAGE = ["previous", "instructions", "keys", "release"]
 
 function act(action) {
-  if (!current || current.handover?.isBusy()) return false
+  if (!current?.handover || current.handover.isBusy()) return false // a page that is still being mounted has none
   if (!current.work && !WITHOUT_PAGE.includes(action.name)) return false
   const run = actions[action.name]
   if (run) run(action)
