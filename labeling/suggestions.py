@@ -1,0 +1,76 @@
+"""Suggestions: labels filled in on a page until its labeler confirms or changes them (SPEC L6, A6, A8).
+
+They lie on the task itself (``kind``, ``prelabels``, ``confidence``), wherever they come from: a model or an import. A
+claim, a page and the API read them there; nothing else has to be asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.answers import Label
+from labeling.models import PRIORITY, Kind, LabelTask, LabelTaskQuerySet, Status
+from projects.models import Project
+
+BATCH = 200
+UNCLAIMED = (Status.WAITING, Status.QUEUED)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What is suggested for one task; no label says "no objects", in detection only.
+
+    ``confidences`` go with the labels where the source knows them; ``confidence`` is that of the whole answer.
+    """
+
+    task: int
+    labels: tuple[Label, ...]
+    confidences: tuple[float | None, ...] = ()
+    confidence: float | None = None
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the labels in the shape of the API's ``prelabels``."""
+        confidences = self.confidences or (None,) * len(self.labels)
+        return [
+            {
+                "label_class": label.label_class,
+                "confidence": confidence,
+                **({"box": list(label.box)} if label.box else {}),
+            }
+            for label, confidence in zip(self.labels, confidences, strict=True)
+        ]
+
+
+def open_tasks(project: Project) -> LabelTaskQuerySet:
+    """Return the tasks that may get a suggestion: neither answered nor on anybody's screen."""
+    return LabelTask.objects.in_project(project).filter(status__in=UNCLAIMED)
+
+
+def suggest(project: Project, suggestions: Iterable[Suggestion]) -> int:
+    """Fill suggestions in, and hand these tasks out first; return on how many. The caller holds the project's lock.
+
+    A task that was claimed or answered meanwhile is left alone.
+    """
+    rows = [
+        LabelTask(
+            pk=suggestion.task,
+            kind=Kind.PRELABELED,
+            priority=PRIORITY[Kind.PRELABELED],
+            group=0,
+            prelabels=suggestion.as_json(),
+            confidence=suggestion.confidence,
+        )
+        for suggestion in suggestions
+    ]
+    return open_tasks(project).bulk_update(
+        rows, ["kind", "priority", "group", "prelabels", "confidence"], batch_size=BATCH
+    )
+
+
+def withdraw(tasks: LabelTaskQuerySet) -> int:
+    """Take suggestions off those of the tasks that nobody has on the screen; return off how many."""
+    return tasks.filter(status__in=UNCLAIMED, kind=Kind.PRELABELED).update(
+        kind=Kind.MANUAL, priority=PRIORITY[Kind.MANUAL], group=0, prelabels=None, confidence=None
+    )
