@@ -158,7 +158,7 @@ def label_in_browser(site: Site, name: str, project: int, truth: Truth, task_typ
         page.fill("[name=password]", PASSWORD)
         page.keyboard.press("Enter")
         while True:
-            page.wait_for_selector("#page [data-status]:not(:empty), #page .empty")
+            page.wait_for_selector("#page:not([aria-busy])")
             data = json.loads(page.inner_text("#page-data") or page.locator("#page-data").text_content() or "{}")
             if data["page"] is None:
                 break

@@ -88,6 +88,11 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def listens(page: Page) -> None:
+    """Wait until a labeling page's modules have taken over: keys pressed before are nobody's."""
+    expect(page.locator("#page[aria-busy]")).to_have_count(0)
+
+
 @pytest.fixture
 def open_page(chromium: Browser, live_server: LiveServer) -> Iterator[Callable[..., Page]]:
     """Open an address as somebody; the test fails on any error or policy violation that the browser reports."""
@@ -107,9 +112,7 @@ def open_page(chromium: Browser, live_server: LiveServer) -> Iterator[Callable[.
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
         page.goto(path)
-        if page.locator("[data-status]").count():
-            # The labeling page's modules have taken over when the dock says what is done.
-            expect(page.locator("[data-status]")).not_to_be_empty()
+        listens(page)
         return page
 
     yield open_as

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from labeling.models import Annotation, LabelTask
 from projects.models import Project
 from tests import make
+from tests.conftest import listens
 
 Opener = Callable[..., Page]
 Box = tuple[float, float, float, float]
@@ -59,7 +60,7 @@ def close(box: Box, wanted: Box, within: float = 1.0) -> bool:
 def next_photo(page: Page) -> None:
     """Wait for the second photo, and until its editor listens."""
     expect(page.locator(".progress")).to_contain_text("1 of 2")
-    expect(page.locator("[data-status]")).not_to_be_empty()
+    listens(page)
 
 
 def open_photo(open_page: Opener, labeler: User, project: Project, **options: object) -> Page:

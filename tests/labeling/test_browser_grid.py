@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask
 from projects.models import Project
 from tests import make
+from tests.conftest import listens
 
 Opener = Callable[..., Page]
 
@@ -27,14 +28,14 @@ def submitted(project: Project) -> int:
 def next_page(page: Page, labeled: int) -> None:
     """Wait for the page that comes after so many answers, and until its modules listen."""
     expect(page.locator(".progress")).to_contain_text(f"{labeled} of")
-    expect(page.locator("[data-status]").or_(page.locator(".empty")).first).not_to_be_empty()
+    listens(page)
 
 
 def test_a_page_is_labeled_by_keyboard_alone(project: Project, labeler: User, open_page: Opener) -> None:
     page = open_page(labeler, "/label/")
     page.keyboard.press("Enter")
     expect(page.locator("#page .tile")).to_have_count(9)
-    expect(page.locator("[data-status]")).not_to_be_empty()  # the modules have taken over
+    listens(page)
     page.keyboard.press("a")
     page.keyboard.press("2")
     expect(page.locator("[data-status]")).to_contain_text("9")
@@ -127,7 +128,7 @@ def test_with_one_image_a_digit_answers_and_moves_on(project: Project, labeler: 
     page = open_page(labeler, f"/label/{project.pk}/")
     page.locator(".rail [data-layout='1']").click()
     expect(page.locator("#page .tile")).to_have_count(1)
-    expect(page.locator("[data-status]")).not_to_be_empty()
+    listens(page)
     page.keyboard.press("2")
     next_page(page, 1)
     page.keyboard.press("z")

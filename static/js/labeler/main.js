@@ -100,6 +100,7 @@ async function mountPage(root) {
   document.addEventListener("visibilitychange", () => comeBack(page), { signal: controller.signal })
   paintDock(page)
   preloadAfter(root, data.next_previews)
+  root.removeAttribute("aria-busy")
   greet(page, isFirst)
   openInstructionsFirst(place, data)
 }
@@ -170,6 +171,7 @@ function mountEmpty(page) {
     dock: { toast }, onLapsed: () => {}, onArrival: (words) => { arrival = words },
     logIn: () => askLogin(say, send, data.urls.login, data.urls.instructions),
   })
+  root.removeAttribute("aria-busy")
   announce([arrival, say("nothing-left")].filter(Boolean).join(" "))
   arrival = ""
   if (!openedDialog()) root.querySelector(".stage").focus()
