@@ -15,6 +15,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from labeling import signals
 from labeling.models import LabelEvent, LabelTask
 from labeling.pages import initials
 from labeling.progress import Progress, progress
@@ -53,10 +54,20 @@ class Day:
 def dashboard(request: HttpRequest, pk: int) -> HttpResponse:
     """The dashboard; htmx asks again for its inner part."""
     project = get_project_to_review(request.user, pk)
-    context = dashboard_data(project)
+    context = dashboard_data(project) | places(request, project)
     if request.headers.get("HX-Request"):
         return render(request, "admin/project/_dashboard.html", {"project": project, **context})
     return render(request, "admin/project/dashboard.html", frame(request, project, "dashboard", **context))
+
+
+def places(request: HttpRequest, project: Project) -> dict[str, Any]:
+    """Return what the apps above put on the dashboard; nothing of it while assistance is off."""
+    asked = (
+        ("training", signals.asking_for_training),
+        ("worth", signals.asking_for_worth),
+        ("cards", signals.asking_for_cards),
+    )
+    return {name: signals.ask_for_html(signal, request, project=project) for name, signal in asked}
 
 
 def dashboard_data(project: Project) -> dict[str, Any]:
@@ -76,7 +87,8 @@ def dashboard_data(project: Project) -> dict[str, Any]:
         "days": days,
         "today": days[-1].count,
         "finish": expected_finish(project, counts),
-        "labelers": labelers(project),
+        "labelers": (people := labelers(project)),
+        "knows_kept": any(row["kept"] is not None for row in people),
     }
 
 
@@ -179,6 +191,7 @@ def labelers(project: Project) -> list[dict[str, Any]]:
     rows = LabelTask.objects.in_project(project).answered().filter(labeler__isnull=False)
     counts = dict(rows.values_list("labeler").annotate(n=Count("*")).order_by("-n"))
     people = User.objects.in_bulk(list(counts))
+    kept = signals.ask_for_kept(project)
     found = []
     for pk, count in counts.items():
         seconds = LabelEvent.objects.filter(
@@ -192,6 +205,7 @@ def labelers(project: Project) -> list[dict[str, Any]]:
                 "initials": initials(person),
                 "count": count,
                 "median": median(recent) if recent else None,
+                "kept": 100 * kept[pk] if pk in kept else None,
             }
         )
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from labeling import review
+from labeling import review, signals
 from labeling.answers import InvalidAnswer
 from labeling.images import ImageFilter, InvalidFilter, filtered_tasks, with_labels
 from labeling.models import ANSWERED, Kind, LabelEvent, LabelTask, Status
@@ -25,7 +26,9 @@ from projects.frame import frame
 from projects.models import LabelClass, Project
 
 PER_PAGE = 48
-FIELDS = ("status", "label_class", "labeler", "since", "until", "kind", "path")
+FIELDS = (
+    "status", "label_class", "labeler", "since", "until", "kind", "confidence_from", "confidence_to", "path",
+)  # fmt: skip
 
 
 @require_http_methods(["GET"])
@@ -38,11 +41,12 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
         wanted = ImageFilter.parse(asked)
     except InvalidFilter as problem:
         wanted, error = ImageFilter(), str(problem)
-    tasks = filtered_tasks(project, wanted)
+    views = signals.ask_for_views(project)
+    view = next((view for view in views if view.name == request.GET.get("view")), None)
+    if view is not None:
+        asked["view"] = view.name
     before = request.GET.get("before", "")
-    if before.isascii() and before.isdigit() and len(before) < 19:
-        tasks = tasks.filter(pk__lt=int(before))
-    found = list(tasks[: PER_PAGE + 1])
+    found = page_of(filtered_tasks(project, wanted), view, before)
     shown = with_labels(project, found[:PER_PAGE])
     context = {
         "images": decorate(project, shown),
@@ -50,14 +54,45 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
         "error": error,
         "has_before": bool(before),
         "first_url": f"?{urlencode(asked)}",
-        "next_url": f"?{urlencode({**asked, 'before': shown[-1]['task']})}" if len(found) > PER_PAGE else "",
+        "next_url": f"?{urlencode({**asked, 'before': cursor(found[PER_PAGE - 1])})}" if len(found) > PER_PAGE else "",
         "here": f"?{urlencode({**asked, **({'before': before} if before else {})})}",
+        "views": views,
+        "view": view,
         "statuses": Status.choices,
         "kinds": Kind.choices,
         "classes": LabelClass.objects.filter(project=project),
         "people": User.objects.filter(Exists(LabelTask.objects.filter(project=project, labeler=OuterRef("pk")))),
     }
     return render(request, "admin/project/data.html", frame(request, project, "data", **context))
+
+
+def page_of(tasks: QuerySet[LabelTask], view: signals.View | None, before: str) -> list[LabelTask]:
+    """Return one page of tasks, and one more if there is a next page; ``before`` is a cursor() of the page before."""
+    key, _comma, pk = before.rpartition(",")
+    if view is not None:
+        # order_key is there by the view's promise, not by the model.
+        tasks = view.choose(tasks).order_by("-order_key", "-id")  # type: ignore[misc]
+    if pk.isascii() and pk.isdigit() and len(pk) < 19:
+        if view is None:
+            tasks = tasks.filter(pk__lt=int(pk))
+        elif (number := _number(key)) is not None:
+            later = Q(order_key__lt=number) | Q(order_key=number, pk__lt=int(pk))
+            tasks = tasks.filter(later)
+    return list(tasks[: PER_PAGE + 1])
+
+
+def cursor(task: LabelTask) -> str:
+    """Return the key of a task in its list: the next page begins after it."""
+    key = getattr(task, "order_key", None)
+    return str(task.pk) if key is None else f"{key!r},{task.pk}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def decorate(project: Project, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -82,12 +117,21 @@ def panel(request: HttpRequest, pk: int, image: int) -> HttpResponse:
     if task is None:
         raise Http404(_("There is no such image."))
     (shown,) = decorate(project, with_labels(project, [task]))
+    classes = {label_class.pk: label_class for label_class in LabelClass.objects.filter(project=project)}
+    suggestion = signals.ask_for_suggestion(task)
     context = {
         "project": project,
         "image": shown,
         "task": task,
+        "suggestion": suggestion,
+        "suggested": [
+            {**label, "class": classes[label["label_class"]]}
+            for label in (suggestion.labels if suggestion else ())
+            if label["label_class"] in classes
+        ],
+        "places": signals.ask_for_html(signals.asking_for_panel, request, project=project, task=task),
         "history": LabelEvent.objects.filter(task=task).select_related("by").order_by("-pk"),
-        "classes": LabelClass.objects.filter(project=project, retired_at__isnull=True),
+        "classes": [label_class for label_class in classes.values() if label_class.retired_at is None],
         "given": {label["label_class"] for label in shown["labels"]},
     }
     return render(request, "admin/project/_image.html", context)

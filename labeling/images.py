@@ -33,6 +33,8 @@ class ImageFilter:
     until: datetime | None = None
     kind: str = ""
     path: str = ""
+    confidence_from: float | None = None
+    confidence_to: float | None = None
 
     @classmethod
     def parse(cls, query: Mapping[str, Any]) -> ImageFilter:
@@ -52,6 +54,8 @@ class ImageFilter:
             until=_moment(query, "until"),
             kind=kind,
             path=str(query.get("path", ""))[:1024],
+            confidence_from=_share(query, "confidence_from"),
+            confidence_to=_share(query, "confidence_to"),
         )
 
 
@@ -62,6 +66,19 @@ def _number(query: Mapping[str, Any], name: str) -> int | None:
     if not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 18:
         raise InvalidFilter(_("“%(name)s” is the number of a row.") % {"name": name})
     return int(value)
+
+
+def _share(query: Mapping[str, Any], name: str) -> float | None:
+    value = str(query.get(name) or "")
+    if not value:
+        return None
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InvalidFilter(_("“%(value)s” is not a confidence. Write it as 0.85.") % {"value": value})
+    return share
 
 
 def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
@@ -95,6 +112,10 @@ def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]
         tasks = tasks.filter(labeled_at__lt=wanted.until)
     if wanted.kind:
         tasks = tasks.filter(kind=wanted.kind)
+    if wanted.confidence_from is not None:
+        tasks = tasks.filter(confidence__gte=wanted.confidence_from)
+    if wanted.confidence_to is not None:
+        tasks = tasks.filter(confidence__lte=wanted.confidence_to)
     if wanted.path:
         tasks = tasks.filter(image__path__icontains=wanted.path)
     return tasks.order_by("-id")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.core.cache import cache
 from django.db.models import Count
 
+from labeling import signals
 from labeling.models import Annotation, Kind, LabelTask, Status
 from projects.models import LabelClass, Project, Refresh
 
@@ -111,6 +112,6 @@ def as_json(project: Project) -> dict[str, object]:
         "pending": {"unqueued": counts.unqueued, "queued": counts.queued, "claimed": counts.claimed},
         "queue": counts.queue,
         "labels": {str(pk): n for pk, n in counts.labels.items()},
-        "next_training": None,
+        "next_training": signals.ask_for_next_training(project),
         "refreshed_at": last.ended_at if last else None,
     }

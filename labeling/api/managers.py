@@ -74,7 +74,18 @@ class ProjectLabelingViewSet(ApiViewSet):
 
 
 FILTERS = [
-    OpenApiParameter(name, str) for name in ("status", "label_class", "labeler", "since", "until", "kind", "path")
+    OpenApiParameter(name, str)
+    for name in (
+        "status",
+        "label_class",
+        "labeler",
+        "since",
+        "until",
+        "kind",
+        "confidence_from",
+        "confidence_to",
+        "path",
+    )
 ]
 
 
