@@ -185,6 +185,7 @@ def _statements(is_detection: bool) -> list[tuple[str, str]]:
     """Return what fills the tables: words and SQL that both databases understand after _in_dialect."""
     padded = "CASE WHEN i < 10 THEN '00000' WHEN i < 100 THEN '0000' WHEN i < 1000 THEN '000'"
     padded += " WHEN i < 10000 THEN '00' WHEN i < 100000 THEN '0' ELSE '' END"
+    uneven = "{hash:a.id:%(classes)s} * {hash:a.rank:%(classes)s} / %(classes)s"
     x, y = "{hash:a.id:400}", "{hash:a.rank:300}"
     boxes = f"{x} + 8.5 * p.i, {y} + 6.25 * p.i, 24.5 + 9 * p.i, 31 + 7.5 * p.i, {WIDTH}, {HEIGHT}"
     return [
@@ -233,7 +234,7 @@ def _statements(is_detection: bool) -> list[tuple[str, str]]:
             "INSERT INTO labeling_annotation"
             " (task_id, label_class_id, place, created_by_event_id"
             + (", x, y, width, height, image_width, image_height)" if is_detection else ")")
-            + " SELECT a.id, %(first_class)s + ({hash:a.id:%(classes)s} * {hash:a.rank:%(classes)s} / %(classes)s + p.i) %% %(classes)s, p.i, e.id"
+            + f" SELECT a.id, %(first_class)s + ({uneven} + p.i) %% %(classes)s, p.i, e.id"
             + (f", {boxes}" if is_detection else "")
             + " FROM labeling_labelevent e JOIN labeling_labeltask a ON a.id = e.task_id"
             " CROSS JOIN (WITH RECURSIVE q(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM q WHERE i + 1 < %(per_image)s)"
