@@ -142,7 +142,8 @@ def _usable(entries: list[zipfile.ZipInfo], name: str, report: UploadReport) -> 
     seen: set[str] = set()
     for info in entries:
         shown = f"{name}: {info.filename}"
-        if info.filename.startswith("__MACOSX/") or PurePosixPath(info.filename).name.startswith("."):
+        is_hidden = PurePosixPath(info.filename).name.startswith(".") and "\\" not in info.filename
+        if info.filename.startswith("__MACOSX/") or is_hidden:
             continue
         if stat.S_ISLNK(info.external_attr >> 16):
             report.refused.append((shown, _("Links in a zip are not followed.")))
