@@ -11,6 +11,7 @@ from projects.api import DatasetViewSet, DatastoreViewSet, ProjectViewSet
 
 router = DefaultRouter()
 router.include_root_view = False
+router.include_format_suffixes = False  # there is JSON only
 router.register("datastores", DatastoreViewSet, basename="datastore")
 router.register("datasets", DatasetViewSet, basename="dataset")
 router.register("projects", ProjectViewSet, basename="project")

@@ -7,7 +7,9 @@ from functools import update_wrapper
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin import ModelAdmin
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -24,15 +26,26 @@ class ConsoleSite(UnfoldAdminSite):
     enable_nav_sidebar = True
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
-        """Answer 404 to people who have logged in and may not enter; ask others to log in."""
+        """Answer 404 to people who have logged in and may not enter, or not this page; ask others to log in."""
         inner = super().admin_view(view, cacheable)
+        area = getattr(view, "__self__", None)  # the pages of a model are methods of its admin
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if request.user.is_authenticated and not self.has_permission(request):
-                raise Http404(_("There is no such page."))
-            return inner(request, *args, **kwargs)
+            if request.user.is_authenticated:
+                if not self.has_permission(request):
+                    raise Http404(_("There is no such page."))
+                if isinstance(area, ModelAdmin) and not area.has_module_permission(request):
+                    raise Http404(_("There is no such page."))
+            try:
+                return inner(request, *args, **kwargs)
+            except PermissionDenied:
+                raise Http404(_("There is no such page.")) from None
 
         return update_wrapper(guarded, inner)
+
+    def get_urls(self) -> list[Any]:
+        """All but Django's door from a row to its page: it would tell which rows there are, whosever they are."""
+        return [url for url in super().get_urls() if getattr(url, "name", "") != "view_on_site"]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """There is one place to log in: the site's."""

@@ -62,7 +62,7 @@ class ConsoleAdmin(ModelAdmin):
 
 @admin.register(Datastore)
 class DatastoreAdmin(ConsoleAdmin):
-    """Places that hold images. Managers use all of them, and change their own (SPEC D1, R3)."""
+    """Places that hold images. Managers use the site's and their own, and change their own (SPEC D1, R3)."""
 
     def doors(self) -> list[tuple[str, Callable[..., HttpResponse], str]]:
         """The pages, and what they ask for in the background."""
@@ -81,7 +81,8 @@ class DatastoreAdmin(ConsoleAdmin):
     def shelf(self, request: HttpRequest) -> HttpResponse:
         """All datastores."""
         self.demand(self.has_view_permission(request))
-        rows = Datastore.objects.select_related("created_by").annotate(n_datasets=Count("dataset"))
+        usable = Datastore.objects.usable_by(request.user)
+        rows = usable.select_related("created_by").annotate(n_datasets=Count("dataset"))
         return self.page(
             request,
             "admin/data/datastores.html",
@@ -92,7 +93,7 @@ class DatastoreAdmin(ConsoleAdmin):
 
     def edit(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
         """Add or change one."""
-        datastore = self.find(Datastore.objects.all(), pk) if pk else None
+        datastore = self.find(Datastore.objects.usable_by(request.user), pk) if pk else None
         may_edit = data_views.may_edit(request, datastore) if datastore else self.has_add_permission(request)
         self.demand(may_edit)
         form = DatastoreForm(request.POST or None, instance=datastore)
@@ -109,7 +110,7 @@ class DatastoreAdmin(ConsoleAdmin):
 
     def remove(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Delete one that nothing stands on; its files stay where they are."""
-        datastore = self.find(Datastore.objects.all(), pk)
+        datastore = self.find(Datastore.objects.usable_by(request.user), pk)
         self.demand(data_views.may_edit(request, datastore) and request.method == "POST")
         if datastore.is_default:
             messages.error(request, _("The default datastore can't be deleted: uploads and exports go there."))
@@ -126,7 +127,7 @@ class DatastoreAdmin(ConsoleAdmin):
 
 @admin.register(Dataset)
 class DatasetAdmin(ConsoleAdmin):
-    """Images of a datastore that a path finds. Managers use all of them, and change their own."""
+    """Images of a datastore that a path finds. Managers use the site's and their own, and change their own."""
 
     def doors(self) -> list[tuple[str, Callable[..., HttpResponse], str]]:
         """The pages."""
@@ -139,7 +140,7 @@ class DatasetAdmin(ConsoleAdmin):
     def shelf(self, request: HttpRequest) -> HttpResponse:
         """All datasets."""
         self.demand(self.has_view_permission(request))
-        rows = Dataset.objects.select_related("datastore", "created_by")
+        rows = Dataset.objects.usable_by(request.user).select_related("datastore", "created_by")
         used: dict[int, list[Project]] = {}
         for project in Project.objects.reviewable_by(request.user).order_by("name"):
             used.setdefault(project.dataset_id, []).append(project)
@@ -153,12 +154,13 @@ class DatasetAdmin(ConsoleAdmin):
 
     def edit(self, request: HttpRequest, pk: int | None = None) -> HttpResponse:
         """Add or change one. Where a project stands on it, its place is settled and only words can change."""
-        dataset = self.find(Dataset.objects.select_related("datastore"), pk) if pk else None
+        usable = Dataset.objects.usable_by(request.user).select_related("datastore")
+        dataset = self.find(usable, pk) if pk else None
         self.demand(self.has_view_permission(request) if dataset else self.has_add_permission(request))
         user = cast(User, request.user)
         may_edit = dataset is None or user.is_superuser or dataset.created_by_id == user.pk
         self.demand(may_edit or request.method == "GET")
-        form = DatasetForm(request.POST or None, instance=dataset)
+        form = DatasetForm(request.POST or None, instance=dataset).offer_to(request.user)
         is_used = dataset is not None and dataset.project_set.exists()
         for name in ("datastore", "pattern"):
             form.fields[name].disabled = is_used

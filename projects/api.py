@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, permissions, serializers, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,7 +21,7 @@ from rest_framework.response import Response
 from projects import refresh as refreshing
 from projects.access import get_project_to_manage
 from projects.creation import create_project
-from projects.models import Dataset, Datastore, LabelClass, Project, Refresh
+from projects.models import Dataset, DatasetQuerySet, Datastore, DatastoreQuerySet, LabelClass, Project, Refresh
 from projects.patterns import PatternError
 from projects.patterns import parse as parse_pattern
 from projects.rest import ApiViewSet, Conflict
@@ -102,12 +103,26 @@ class DatastoreViewSet(
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
     lookup_value_regex = r"\d+"
 
+    def get_queryset(self) -> Any:
+        """Only what the caller may use (SPEC R3)."""
+        return Datastore.objects.usable_by(self.request.user)
+
     def perform_create(self, serializer: Any) -> None:
         """Remember who made it."""
         serializer.save(created_by=self.request.user)
 
+    def perform_update(self, serializer: Any) -> None:
+        """Change it, if it is the caller's own."""
+        self._demand_own(serializer.instance)
+        serializer.save()
+
+    def _demand_own(self, datastore: Datastore) -> None:
+        if not Datastore.objects.editable_by(self.request.user).filter(pk=datastore.pk).exists():
+            raise PermissionDenied(_("This datastore is the site's. An administrator can change it."))
+
     def perform_destroy(self, instance: Datastore) -> None:
         """Delete it, unless something stands on it."""
+        self._demand_own(instance)
         if instance.is_default:
             raise Conflict(_("The default datastore can't be deleted: uploads and exports go there."))
         try:
@@ -126,8 +141,20 @@ class DatastoreViewSet(
         return Response({"ok": True, "detail": _("The datastore can be reached.")})
 
 
+class UsableField(serializers.PrimaryKeyRelatedField):
+    """The id of a datastore or dataset that the caller may use; another's is as one that is not there."""
+
+    def get_queryset(self) -> Any:
+        """Narrow the rows to the caller's."""
+        request = self.context.get("request")
+        rows = cast(DatastoreQuerySet | DatasetQuerySet, super().get_queryset())
+        return rows.usable_by(request.user) if request else rows.none()
+
+
 class DatasetSerializer(serializers.ModelSerializer):
     """The images that a pattern finds in a datastore."""
+
+    datastore = UsableField(queryset=Datastore.objects.all())
 
     class Meta:
         model = Dataset
@@ -158,6 +185,10 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retr
     serializer_class = DatasetSerializer
     permission_classes = [IsManager]
     lookup_value_regex = r"\d+"
+
+    def get_queryset(self) -> Any:
+        """Only what the caller may use (SPEC R3)."""
+        return Dataset.objects.usable_by(self.request.user)
 
     def perform_create(self, serializer: Any) -> None:
         """Remember who made it."""
@@ -222,7 +253,7 @@ class NewProjectSerializer(serializers.Serializer):
 
     name = serializers.CharField(max_length=100)
     task_type = serializers.ChoiceField(choices=Project.TaskType.choices)
-    dataset = serializers.PrimaryKeyRelatedField(queryset=Dataset.objects.all())
+    dataset = UsableField(queryset=Dataset.objects.all())
     classes = NewClassSerializer(many=True, allow_empty=False)
     instructions = InstructionsSerializer(required=False)
     incremental_refresh = serializers.BooleanField(required=False, default=False)
@@ -333,7 +364,7 @@ class ProjectViewSet(ApiViewSet):
     @extend_schema(request=NewProjectSerializer, responses={201: ProjectSerializer})
     def create(self, request: Request) -> Response:
         """Make a project: it initializes, then starts by itself."""
-        form = NewProjectSerializer(data=request.data)
+        form = NewProjectSerializer(data=request.data, context={"request": request})
         form.is_valid(raise_exception=True)
         data = form.validated_data
         instructions = data.get("instructions", {})

@@ -38,8 +38,9 @@ def for_managers(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
     return guarded
 
 
-def _datastore(pk: str | int) -> Datastore | None:
-    return Datastore.objects.filter(pk=pk).first() if str(pk).isdecimal() and len(str(pk)) < 19 else None
+def _datastore(request: HttpRequest, pk: str | int) -> Datastore | None:
+    usable = Datastore.objects.usable_by(request.user)
+    return usable.filter(pk=pk).first() if str(pk).isdecimal() and len(str(pk)) < 19 else None
 
 
 def _place(request: HttpRequest) -> tuple[Datastore | None, str]:
@@ -48,14 +49,14 @@ def _place(request: HttpRequest) -> tuple[Datastore | None, str]:
     if asked.get("source") == DataForm.DATASET:
         pk = asked.get("dataset", "")
         dataset = (
-            Dataset.objects.select_related("datastore").filter(pk=pk).first()
+            Dataset.objects.usable_by(request.user).select_related("datastore").filter(pk=pk).first()
             if pk.isdecimal() and len(pk) < 19
             else None
         )
         return (dataset.datastore, dataset.pattern) if dataset else (None, "")
     if asked.get("source") == DataForm.UPLOAD:
-        return _datastore(asked.get("upload_datastore", "")), f"{asked.get('upload_folder', '').strip('/')}/**"
-    return _datastore(asked.get("datastore", "")), asked.get("pattern", "")
+        return _datastore(request, asked.get("upload_datastore", "")), f"{asked.get('upload_folder', '').strip('/')}/**"
+    return _datastore(request, asked.get("datastore", "")), asked.get("pattern", "")
 
 
 @for_managers
@@ -81,7 +82,7 @@ def found(request: HttpRequest) -> HttpResponse:
 @never_cache
 def browse(request: HttpRequest) -> HttpResponse:
     """One folder of a datastore, to choose from (SPEC D2)."""
-    datastore = _datastore(request.GET.get("datastore", ""))
+    datastore = _datastore(request, request.GET.get("datastore", ""))
     folder = request.GET.get("folder", "").strip("/")
     context: dict[str, Any] = {"datastore": datastore, "folder": folder}
     if datastore is None:
@@ -113,7 +114,7 @@ def thumb(request: HttpRequest, token: str) -> HttpResponseBase:
         pk, key, etag = read_thumb(token)
     except signing.BadSignature:
         raise Http404(_("There is no such image.")) from None
-    datastore = _datastore(pk)
+    datastore = _datastore(request, pk)
     if datastore is None:
         raise Http404(_("There is no such image."))
     try:
@@ -133,7 +134,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 
     ``files`` with ``paths`` beside them: browsers send bare names, and a folder has subfolders.
     """
-    datastore = _datastore(request.POST.get("datastore", ""))
+    datastore = _datastore(request, request.POST.get("datastore", ""))
     if datastore is None:
         return JsonResponse({"detail": _("Choose a datastore first.")}, status=400)
     files = request.FILES.getlist("files")
@@ -170,7 +171,7 @@ def _told(report: UploadReport) -> dict[str, Any]:
 def test_connection(request: HttpRequest) -> HttpResponse:
     """Try the datastore as it stands in the form, saved or not, and say in words what is wrong (SPEC D1)."""
     pk = request.POST.get("pk", "")
-    stored = _datastore(pk) if pk else None
+    stored = _datastore(request, pk) if pk else None
     if stored is not None and not may_edit(request, stored):
         raise Http404(_("There is no such datastore."))
     form = DatastoreForm(request.POST, instance=stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Self, cast
 
 from django import forms
 from django.conf import settings
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from projects.creation import check_class_names
 from projects.finding import look
-from projects.models import Dataset, Datastore, Project
+from projects.models import Dataset, DatasetQuerySet, Datastore, DatastoreQuerySet, Person, Project
 from projects.palette import COLORS
 from projects.patterns import PatternError
 from projects.stores import StoreError
@@ -32,6 +32,10 @@ class ConsoleForm(forms.Form):
         for bound in self.fields.values():
             if not isinstance(bound.widget, PLAIN):
                 bound.widget.attrs["class"] = f"input {bound.widget.attrs.get('class', '')}".strip()
+
+    def offer_to(self, user: Person) -> Self:
+        """Offer what this person may use, and nothing else."""
+        return self
 
     def full_clean(self) -> None:
         """Validate, and mark where to go on."""
@@ -115,6 +119,11 @@ class DataForm(ConsoleForm):
         required=False,
         help_text=gettext_lazy("The images can serve other projects under this name."),
     )
+
+    def offer_to(self, user: Person) -> Self:
+        """Offer the datastores and datasets that this person may use (SPEC R3)."""
+        _narrow(self.fields, user, "dataset", "datastore", "upload_datastore")
+        return self
 
     def clean(self) -> dict[str, Any]:
         """Ask for what the chosen source needs, and look whether there are images."""
@@ -374,6 +383,22 @@ class DatasetForm(forms.ModelForm):
         self.fields["pattern"].widget.attrs |= {"class": "input mono", "spellcheck": "false", "autocomplete": "off"}
         self.fields["datastore"].empty_label = None  # type: ignore[attr-defined]
         self.fields["description"].widget.attrs["rows"] = 3
+
+    def offer_to(self, user: Person) -> Self:
+        """Offer the datastores that this person may use, and the one that the dataset is in (SPEC R3)."""
+        present = self.instance.datastore_id
+        _narrow(self.fields, user, "datastore")
+        if present:
+            field = cast(forms.ModelChoiceField, self.fields["datastore"])
+            field.queryset = Datastore.objects.usable_by(user) | Datastore.objects.filter(pk=present)
+        return self
+
+
+def _narrow(fields: dict[str, forms.Field], user: Person, *names: str) -> None:
+    """Offer in these fields only the rows that the person may use."""
+    for name in names:
+        field = cast(forms.ModelChoiceField, fields[name])
+        field.queryset = cast(DatastoreQuerySet | DatasetQuerySet, field.queryset).usable_by(user)
 
 
 def folder_for(name: str, number: str) -> str:

@@ -28,6 +28,27 @@ from projects.transitions import move
 Person = AbstractBaseUser | AnonymousUser | User
 
 
+def is_administrator(user: Person) -> bool:
+    """Whether this is somebody who may do everything on the site."""
+    return bool(getattr(user, "is_superuser", False)) and user.is_active
+
+
+class DatastoreQuerySet(models.QuerySet["Datastore"]):
+    """Whose datastores: a manager uses the own ones and those that the site's administrators made (SPEC R3)."""
+
+    def usable_by(self, user: Person) -> DatastoreQuerySet:
+        """Datastores in which the user may look for images."""
+        if not user.is_authenticated or is_administrator(user):
+            return self if user.is_authenticated else self.none()
+        return self.filter(Q(created_by=user.pk) | Q(is_default=True) | Q(created_by__is_superuser=True))
+
+    def editable_by(self, user: Person) -> DatastoreQuerySet:
+        """Datastores that the user may change or delete."""
+        if not user.is_authenticated or is_administrator(user):
+            return self if user.is_authenticated else self.none()
+        return self.filter(created_by=user.pk)
+
+
 class Datastore(models.Model):
     """A place that holds images: a local folder or a bucket, with an optional prefix (SPEC D1)."""
 
@@ -50,6 +71,8 @@ class Datastore(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = DatastoreQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("datastore")
@@ -83,6 +106,17 @@ class Datastore(models.Model):
         return store_for(self)
 
 
+class DatasetQuerySet(models.QuerySet["Dataset"]):
+    """Whose datasets: as with datastores, and those of the projects that a manager shares in."""
+
+    def usable_by(self, user: Person) -> DatasetQuerySet:
+        """Datasets that the user may see and make projects of."""
+        if not user.is_authenticated or is_administrator(user):
+            return self if user.is_authenticated else self.none()
+        shared = Project.objects.manageable_by(user).values("dataset")
+        return self.filter(Q(created_by=user.pk) | Q(created_by__is_superuser=True) | Q(pk__in=shared))
+
+
 class Dataset(models.Model):
     """The images of a datastore that a path pattern finds (SPEC D2)."""
 
@@ -94,6 +128,8 @@ class Dataset(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = DatasetQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("dataset")

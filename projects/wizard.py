@@ -62,6 +62,7 @@ class Draft:
     """What was typed so far, step by step, exactly as it was typed: Back loses nothing, valid or not."""
 
     def __init__(self, request: HttpRequest) -> None:
+        self._user = request.user
         self._session = request.session
         self._typed: dict[str, dict[str, list[str]]] = request.session.get(SESSION_KEY, {})
 
@@ -101,8 +102,8 @@ class Draft:
             data = QueryDict(mutable=True)
             for name, values in self._typed[step.name].items():
                 data.setlist(name, values)
-            return step.form(data)
-        return step.form(initial=self._initial(step))
+            return step.form(data).offer_to(self._user)
+        return step.form(initial=self._initial(step)).offer_to(self._user)
 
     def _initial(self, step: Step) -> dict[str, Any]:
         if step.name != "data":
@@ -143,7 +144,8 @@ class Draft:
         found = {}
         for step in STEPS:
             if step.form is not None:
-                found[step.name] = self.form(step) if self.is_typed(step) else step.form(_first_data(step, self))
+                first = step.form(_first_data(step, self)).offer_to(self._user)
+                found[step.name] = self.form(step) if self.is_typed(step) else first
         return found
 
     def is_done(self, step: Step) -> bool:

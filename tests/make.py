@@ -34,11 +34,11 @@ def pictures(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> Path
     return folder
 
 
-def dataset(folder: Path, pattern: str = "**/*.*") -> Dataset:
-    """Make a dataset of a folder."""
+def dataset(folder: Path, pattern: str = "**/*.*", owner: User | None = None) -> Dataset:
+    """Make a dataset of a folder, in a datastore of its own."""
     number = next(_numbers)
-    store = Datastore.objects.create(name=f"store {number}", container=str(folder))
-    return Dataset.objects.create(name=f"set {number}", datastore=store, pattern=pattern)
+    store = Datastore.objects.create(name=f"store {number}", container=str(folder), created_by=owner)
+    return Dataset.objects.create(name=f"set {number}", datastore=store, pattern=pattern, created_by=owner)
 
 
 def project(
@@ -52,7 +52,7 @@ def project(
     made = create_project(
         name=f"project {next(_numbers)}",
         task_type=task_type,
-        dataset=dataset(folder),
+        dataset=dataset(folder, owner=owner),
         classes=[(name, None) for name in classes],
         created_by=owner,
         **more,  # type: ignore[arg-type]

@@ -31,13 +31,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the project and print its id as the last line."""
         try:
+            owner = self._owner(options["owner"])
             with transaction.atomic():
                 project = create_project(
                     name=options["name"],
                     task_type=options["type"],
-                    dataset=self._dataset(options["images"], options["name"]),
+                    dataset=self._dataset(options["images"], options["name"], owner),
                     classes=[(name, None) for name in options["classes"].split(",")],
-                    created_by=self._owner(options["owner"]),
+                    created_by=owner,
                     assist={"enabled": True} if options["assist"] else None,
                 )
         except ValidationError as error:
@@ -54,16 +55,19 @@ class Command(BaseCommand):
             raise CommandError("There is no manager yet: make one with “manage.py create_user NAME --role manager”.")
         return owner
 
-    def _dataset(self, images: str, name: str) -> Dataset:
+    def _dataset(self, images: str, name: str, owner: User) -> Dataset:
         if dataset := Dataset.objects.filter(name=images).first():
             return dataset
         folder = Path(images).expanduser().resolve()
         if not folder.is_dir():
             raise CommandError(f"“{images}” is neither a folder nor the name of a dataset.")
         datastore, _made = Datastore.objects.get_or_create(
-            kind=Datastore.Kind.LOCAL, container=str(folder), prefix="", defaults={"name": f"{name}: {folder.name}"}
+            kind=Datastore.Kind.LOCAL,
+            container=str(folder),
+            prefix="",
+            defaults={"name": f"{name}: {folder.name}", "created_by": owner},
         )
-        dataset = Dataset(name=name, datastore=datastore, pattern="**/*.*")
+        dataset = Dataset(name=name, datastore=datastore, pattern="**/*.*", created_by=owner)
         dataset.full_clean()
         dataset.save()
         return dataset
