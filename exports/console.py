@@ -7,13 +7,13 @@ from typing import cast
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from exports import jobs
-from exports.api import download as send_file
+from exports.downloads import download as send_file
 from exports.models import Export
 from projects.access import get_project_to_export
 from projects.frame import frame
@@ -42,7 +42,7 @@ def exports(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_GET
-def download(request: HttpRequest, pk: int, export: int) -> FileResponse:
+def download(request: HttpRequest, pk: int, export: int) -> HttpResponseBase:
     """The file of a finished export."""
     project = get_project_to_export(request.user, pk)
-    return send_file(get_object_or_404(Export, pk=export, project=project))
+    return send_file(request, get_object_or_404(Export, pk=export, project=project))

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import uuid
-from datetime import timedelta
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
-from exports import coco
-from exports.models import Export
-from exports.snapshots import Snapshot, last_event
+from exports.formats import formats
+from exports.models import Export, Job, LabeledDataset, LabelImport, Lost
+from exports.options import Options
+from exports.snapshots import Frozen, Snapshot, freeze
+from exports.writing import CannotWrite, Format, Output
 from projects.access import lock
 from projects.models import Datastore, Project
 from projects.stores import CHUNK, StoreError
-from projects.transitions import WrongState, move
+from projects.transitions import WrongState
 
 LOST_AFTER = timedelta(seconds=90)
+BEAT_SECONDS = 20.0
 MAX_ATTEMPTS = 3
+WORKERS: dict[Any, str] = {Export: "exports.jobs.write", LabelImport: "exports.importing.jobs.run"}
 
 
 class Busy(Exception):
@@ -37,101 +43,154 @@ class Busy(Exception):
         self.export = export
 
 
-def check_options(project: Project, options: object) -> dict[str, Any]:
-    """Return the options with their defaults. Raises ValidationError for those that are not known."""
-    if not isinstance(options, dict):
-        raise ValidationError({"options": _("Options are an object of names and values.")})
-    coordinates = options.get("coordinates", "pixel")
-    if coordinates not in ("pixel", "normalized"):
-        raise ValidationError({"options": _("“coordinates” is “pixel” or “normalized”.")})
-    unknown = set(options) - {"coordinates"}
-    if unknown:
-        raise ValidationError({"options": _("“%(name)s” is not an option.") % {"name": sorted(unknown)[0]}})
-    return {"coordinates": coordinates}
+def check(project: Project, name: object, options: object) -> tuple[Format, Options]:
+    """Return the format and the options. Raises ValidationError for what this project can't be exported as."""
+    format = formats().get(name) if isinstance(name, str) else None
+    if format is None:
+        known = ", ".join(formats())
+        raise ValidationError({"format": _("Choose one of these formats: %(known)s.") % {"known": known}})
+    if project.task_type not in format.task_types:
+        raise ValidationError(
+            {"format": _("%(format)s holds boxes, and this project has none.") % {"format": format.title}}
+        )
+    checked = Options.parse(options)
+    if checked.include_unlabeled and "include_unlabeled" not in format.options:
+        words = _("%(format)s has no way to say that an image is not labeled yet.") % {"format": format.title}
+        raise ValidationError({"options": words})
+    return format, checked
 
 
-def enqueue(project: Project, by: User | None, options: object = None, format: str = Export.Format.COCO) -> Export:
-    """Record an export of all that is labeled up to now, and wake a worker once it is committed. Raises Busy."""
-    checked = check_options(project, options or {})
+def enqueue(project: Project, by: User | None, options: object = None, format: str = "coco") -> Export:
+    """Record an export of all that is labeled up to now, and wake a worker once it is committed.
+
+    Raises Busy, or ValidationError for options that this project or format doesn't have.
+    """
+    kind, checked = check(project, format, options or {})
     try:
         with transaction.atomic():
-            lock(project)  # every event before this one is committed
+            project = lock(project)  # every event before this one is committed
+            frozen = freeze(project, checked)
             export = Export.objects.create(
                 project=project,
                 project_name=project.name,
-                format=format,
-                options=checked,
+                format=kind.name,
+                options=checked.as_json(),
                 requested_by=by,
-                event=last_event(project),
+                event=frozen.event,
+                frozen=frozen.as_json(),
+                datastore=default_datastore(),
             )
-            transaction.on_commit(lambda: async_task("exports.jobs.write", export.pk))
+            if kind.name == "dataset":
+                _name_dataset(project, export, datetime.fromisoformat(frozen.at))
+            wake(export)
             return export
     except IntegrityError:
-        active = Export.objects.filter(project=project, state__in=[Export.State.QUEUED, Export.State.RUNNING])
-        raise Busy(active.get(format=format)) from None
+        active = Export.objects.filter(project=project, state__in=Export.ACTIVE, format=kind.name).first()
+        if active is None:
+            raise
+        raise Busy(active) from None
+
+
+def _name_dataset(project: Project, export: Export, at: datetime) -> None:
+    """Give the snapshot its name for good: that of the project, with the moment to the second that is still free."""
+    name = _slug(project.name)
+    taken = set(LabeledDataset.objects.filter(name=name).values_list("version", flat=True))
+    while (version := f"{at.astimezone(timezone.get_default_timezone()):%Y%m%d_%H%M%S}") in taken:
+        at += timedelta(seconds=1)
+    LabeledDataset.objects.create(
+        project=project, export=export, name=name, version=version, task_type=project.task_type
+    )
+
+
+def _slug(name: str) -> str:
+    return slugify(name) or "project"
+
+
+def wake(job: Job) -> None:
+    """Have a worker look at it once it is committed."""
+    transaction.on_commit(lambda: async_task(WORKERS[type(job)], job.pk))
+
+
+@contextmanager
+def alive(job: Job) -> Iterator[None]:
+    """Keep saying that the worker is alive, however long one step takes."""
+    is_over = threading.Event()
+
+    def beat() -> None:
+        while not is_over.wait(BEAT_SECONDS):
+            job.say_alive()
+            connection.close()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def again(export: Export, by: User) -> Export:
+    """Ask once more for what failed, of all that is labeled by now. Raises Busy or ValidationError."""
+    if export.project is None:
+        raise ValidationError(_("The project was deleted."))
+    kept = {name: value for name, value in export.options.items() if value is not None}
+    return enqueue(export.project, by, kept, export.format)
 
 
 def write(export_id: int) -> None:
     """Write one export; a second delivery finds it started and does nothing."""
-    export = Export.objects.select_related("project").get(pk=export_id)
-    token = str(uuid.uuid4())
-    now = timezone.now()
+    export = Export.objects.select_related("project__dataset__datastore").get(pk=export_id)
     try:
-        move(
-            export,
-            "state",
-            Export.State.QUEUED,
-            Export.State.RUNNING,
-            token=token,
-            attempts=F("attempts") + 1,
-            heartbeat_at=now,
-        )
+        export.start()
     except WrongState:
         return
-    mine = Export.objects.filter(pk=export.pk, token=token, state=Export.State.RUNNING)
     try:
         if export.project is None:
-            raise StoreError(_("The project was deleted."))
-        with tempfile.TemporaryFile() as file:
-            rows, digest = _write_file(export, export.project, file, mine)
-            file.seek(0)
-            key = _store(export, file)
-    except StoreError as error:
-        mine.update(state=Export.State.FAILED, error=str(error), ended_at=timezone.now())
+            raise CannotWrite(_("The project was deleted."))
+        with alive(export), tempfile.TemporaryDirectory(prefix="labelsite-export-") as folder:
+            output, n_rows = _write_files(export, export.project, Path(folder))
+            files = [_store(export, output.folder / name) for name in output.names]
+    except (StoreError, CannotWrite) as error:
+        export.fail(str(error))
+    except Lost:
+        return
     except Exception as error:
-        words = _("Something unexpected went wrong: %(error)s") % {"error": error}
-        mine.update(state=Export.State.FAILED, error=words, ended_at=timezone.now())
+        export.fail(_("Something unexpected went wrong: %(error)s") % {"error": error})
         raise
     else:
-        mine.update(
-            state=Export.State.DONE, progress=1, rows=rows, sha256=digest, location=key, ended_at=timezone.now()
-        )
+        first = files[0]
+        export.finish(rows=n_rows, files=files, sha256=first["sha256"], location=first["key"])
 
 
-def _write_file(export: Export, project: Project, file: Any, mine: Any) -> tuple[int, str]:
-    snapshot = Snapshot(project, export.event)
-    total = 2 * max(snapshot.count(), 1)  # images, then annotations
+def _write_files(export: Export, project: Project, folder: Path) -> tuple[Output, int]:
+    total = max(project.images.count(), 1)
+    options = Options.load(export.options)
+    snapshot = Snapshot(project, Frozen(**export.frozen), options, lambda n_images: export.beat(n_images / total))
+    output = Output(folder, _stem(export))
+    return output, formats()[export.format].write(snapshot, output)
 
-    def report(n_done: int) -> None:
-        mine.update(progress=min(n_done / total, 0.99), heartbeat_at=timezone.now())
 
-    rows = coco.write(snapshot, file, normalized=export.options["coordinates"] == "normalized", report=report)
-    file.seek(0)
+def _stem(export: Export) -> str:
+    dataset = LabeledDataset.objects.filter(export=export).first()
+    return str(dataset) if dataset else _slug(export.project_name)
+
+
+def _store(export: Export, path: Path) -> dict[str, Any]:
+    """Put a file into the datastore, where the export's id makes the folder its own."""
     digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    return rows, digest.hexdigest()
-
-
-def _store(export: Export, file: Any) -> str:
-    """Write the file into the default datastore, where its id makes the folder its own; return its key."""
-    folder = slugify(export.project_name) or "project"
-    key = f"export/{export.format}/{folder}/{export.pk}/{folder}.json"
-    store = default_datastore().open()
-    try:
-        return store.write(key, cast(BinaryIO, file))
-    except FileExistsError:  # written by an attempt that died before it could say so
-        return store.write(key, cast(BinaryIO, file), overwrite=True)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+        file.seek(0)
+        key = f"export/{export.format}/{_slug(export.project_name)}/{export.pk}/{path.name}"
+        store = datastore_of(export).open()
+        try:
+            key = store.write(key, cast(BinaryIO, file))
+        except FileExistsError:  # written by an attempt that died before it could say so
+            file.seek(0)
+            key = store.write(key, cast(BinaryIO, file), overwrite=True)
+    return {"name": path.name, "key": key, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def default_datastore() -> Datastore:
@@ -139,23 +198,50 @@ def default_datastore() -> Datastore:
     return Datastore.objects.get(is_default=True)
 
 
-def open_file(export: Export) -> BinaryIO:
-    """Open a finished export for reading."""
-    return default_datastore().open().open(export.location)
+def datastore_of(job: Export | LabelImport) -> Datastore:
+    """Return the datastore that was the default one when the job was asked for."""
+    return job.datastore or default_datastore()
+
+
+def file_of(export: Export, name: str = "") -> dict[str, Any] | None:
+    """Return one of the finished export's files by its name, or the first; None if there is no such file."""
+    if export.state != Export.State.DONE:
+        return None
+    files = export.files or [_only_file(export)]
+    return next((file for file in files if name in ("", file["name"])), None)
+
+
+def _only_file(export: Export) -> dict[str, Any]:
+    """Return the file of an export from before exports had several."""
+    name = export.location.rpartition("/")[2]
+    return {"name": name, "key": export.location, "bytes": None, "sha256": export.sha256}
+
+
+def open_file(export: Export, name: str = "") -> BinaryIO:
+    """Open a file of a finished export for reading. Raises StoreError."""
+    file = file_of(export, name)
+    if file is None:
+        raise StoreError(_("There is no such file."))
+    return datastore_of(export).open().open(file["key"])
 
 
 def reap() -> int:
-    """Hand exports whose worker was lost, or that no worker was told of, to a worker again; return how many."""
+    """Hand jobs whose worker was lost, or that no worker was told of, to a worker again; return how many."""
+    return sum(_reap(kind) for kind in WORKERS)
+
+
+def _reap(kind: Any) -> int:
     limit = timezone.now() - LOST_AFTER
+    silent = kind._default_manager.filter(heartbeat_at__lt=limit)
     n_woken = 0
-    for export in Export.objects.filter(state=Export.State.RUNNING, heartbeat_at__lt=limit):
-        mine = Export.objects.filter(pk=export.pk, token=export.token, state=Export.State.RUNNING)
-        if export.attempts >= MAX_ATTEMPTS:
-            mine.update(state=Export.State.FAILED, error=_("The worker was lost several times."))
-        elif mine.update(state=Export.State.QUEUED, token="", created_at=timezone.now()):
-            async_task("exports.jobs.write", export.pk)
+    for job in silent.filter(state=Job.State.RUNNING):
+        if job.attempts >= MAX_ATTEMPTS:
+            job.fail(_("The worker was lost several times."))
+        elif job.put_back():
+            wake(job)
             n_woken += 1
-    for export in Export.objects.filter(state=Export.State.QUEUED, created_at__lt=limit):
-        async_task("exports.jobs.write", export.pk)
+    for job in silent.filter(state=Job.State.QUEUED):
+        kind._default_manager.filter(pk=job.pk, state=Job.State.QUEUED).update(heartbeat_at=timezone.now())
+        wake(job)
         n_woken += 1
     return n_woken

@@ -3,87 +3,225 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Max
+from django.utils import timezone
 
+from exports.options import Options
 from labeling.answers import Label
 from labeling.models import Annotation, LabelEvent, LabelTask
-from projects.models import Image, LabelClass, Project
+from projects import measuring
+from projects.models import Datastore, LabelClass, Project
 
 CHUNK = 5000
-ANSWERS = (LabelEvent.Action.SUBMITTED, LabelEvent.Action.CORRECTED, LabelEvent.Action.IMPORTED)
-ENDINGS = (LabelEvent.Action.SKIPPED, LabelEvent.Action.REJECTED)
+Action = LabelEvent.Action
+GIVES = (Action.SUBMITTED, Action.CORRECTED, Action.IMPORTED)
+TAKES = (Action.SKIPPED, Action.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What an export speaks of, fixed when it is asked for: whatever could change before it is written again."""
+
+    name: str  # of the project
+    event: int
+    last_task: int
+    at: str
+    classes: list[tuple[int, str]]
+    base: str  # what comes before an image's path in its address
+    labelers: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as kept on the export's row."""
+        return asdict(self)
+
+
+def freeze(project: Project, options: Options) -> Frozen:
+    """Fix what an export of all that is labeled up to now speaks of; the caller holds the project's lock."""
+    tasks = LabelTask.objects.filter(project=project)
+    return Frozen(
+        name=project.name,
+        event=LabelEvent.objects.filter(project=project).aggregate(last=Max("pk"))["last"] or 0,
+        last_task=tasks.aggregate(last=Max("pk"))["last"] or 0,
+        at=timezone.now().isoformat(timespec="seconds"),
+        classes=[(c.pk, c.name) for c in _classes(project)],
+        base=address_of(project.dataset.datastore),
+        labelers=_labelers(project) if options.labelers else {},
+    )
+
+
+def _classes(project: Project) -> list[LabelClass]:
+    """Return the classes in their order, then those that were retired and still stand on images."""
+    classes = LabelClass.objects.filter(project=project).order_by("retired_at", "position", "pk")
+    current, retired = list(classes.current()), classes.filter(retired_at__isnull=False)
+    return current + [c for c in retired if Annotation.objects.current().filter(label_class=c).exists()]
+
+
+def _labelers(project: Project) -> dict[str, str]:
+    """Return the names of who labeled, for an export: never an address to write to (ATTACKS 21)."""
+    ids = LabelTask.objects.filter(project=project, labeler__isnull=False).order_by().values_list("labeler").distinct()
+    return {str(user.pk): user.username.partition("@")[0] for user in User.objects.filter(pk__in=ids)}
+
+
+def address_of(datastore: Datastore) -> str:
+    """Return the beginning of the addresses of a datastore's files: ``file:///…/``, ``s3://bucket/…/``."""
+    schemes = {Datastore.Kind.AZURE: "az", Datastore.Kind.S3: "s3", Datastore.Kind.GCS: "gs"}
+    scheme = schemes.get(Datastore.Kind(datastore.kind))
+    root = f"{scheme}://{datastore.container}" if scheme else Path(datastore.container).absolute().as_uri()
+    prefix = datastore.prefix.strip("/")
+    return f"{root.rstrip('/')}/{prefix}/" if prefix else f"{root.rstrip('/')}/"
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage:
-    """An image and its labels; none of them says "no objects". Width and height are pixels as displayed."""
+    """An image and its labels; a labeled one without any says "no objects". Width and height are pixels as displayed.
+
+    ``how`` is manual, clustered, prelabeled or imported; ``by`` is empty unless labelers' names are asked for.
+    """
 
     path: str
     width: int
     height: int
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = ()
+    is_labeled: bool = True
+    by: str = ""
+    at: datetime | None = None
+    how: str = ""
+
+
+@dataclass(slots=True)
+class _State:
+    """What the events of a task add up to."""
+
+    answer: int = 0  # the event that gave the present answer
+    is_answered: bool = False
+    is_approved: bool = False
+    is_out: bool = False
+    by: int | None = None
+    at: datetime | None = None
+    how: str = ""
 
 
 class Snapshot:
-    """The labels of a project right after one event."""
+    """The labels of a project right after one event; ``report`` is told how many images have been looked at."""
 
-    def __init__(self, project: Project, event_id: int) -> None:
+    def __init__(
+        self,
+        project: Project,
+        frozen: Frozen,
+        options: Options,
+        report: Callable[[int], None] = lambda n_images: None,
+    ) -> None:
         self.project = project
-        self.event_id = event_id
-        self.classes = list(LabelClass.objects.filter(project=project).order_by("retired_at", "position", "pk"))
-        event = LabelEvent.objects.filter(pk=event_id).first()
-        self.at = event.at if event else project.created_at
+        self.frozen = frozen
+        self.options = options
+        self._report = report
+        self.class_names = dict(frozen.classes)
+        resets = LabelEvent.objects.filter(project=project, action=Action.RESET, pk__lte=frozen.event)
+        self._last_reset = resets.aggregate(last=Max("pk"))["last"] or 0
 
     def images(self) -> Iterator[LabeledImage]:
-        """Yield every labeled image, in the order in which the images joined."""
-        last = 0
+        """Yield every image that is asked for, in the order in which the images joined."""
+        last = n_images = 0
         while rows := self._chunk(last):
             last = rows[-1][0]
-            yield from self._labeled(rows)
+            yield from self._read(rows)
+            n_images += len(rows)
+            self._report(n_images)
 
-    def count(self) -> int:
-        """Return how many images the project has, labeled or not: the measure of progress."""
-        return Image.objects.filter(project=self.project).count()
+    def address(self, image: LabeledImage) -> str:
+        """Return where the image itself lies."""
+        return self.frozen.base + image.path
 
-    def _chunk(self, last: int) -> list[tuple[int, int, str, int | None, int | None]]:
-        tasks = LabelTask.objects.filter(project=self.project, pk__gt=last).order_by("pk")
-        return list(tasks.values_list("pk", "image_id", "image__path", "image__width", "image__height")[:CHUNK])
+    def _chunk(self, last: int) -> list[tuple[int, int, str, int | None, int | None, str]]:
+        tasks = LabelTask.objects.filter(project=self.project, pk__gt=last, pk__lte=self.frozen.last_task)
+        columns = ("pk", "image_id", "image__path", "image__width", "image__height", "image__problem")
+        return list(tasks.order_by("pk").values_list(*columns)[:CHUNK])
 
-    def _labeled(self, rows: list[tuple[int, int, str, int | None, int | None]]) -> Iterator[LabeledImage]:
-        first, last = rows[0][0], rows[-1][0]
-        within = {"task__gte": first, "task__lte": last, "task__project": self.project}
-        standing = Annotation.objects.at_event(self.event_id).filter(**within).order_by("task_id", "place")
+    def _read(self, rows: list[tuple[int, int, str, int | None, int | None, str]]) -> Iterator[LabeledImage]:
+        ids = [row[0] for row in rows]
+        labels, sizes = self._labels(ids)
+        states = self._states(ids)
+        wanted = []
+        for row in rows:
+            pk, problem = row[0], row[5]
+            state = states.get(pk) or _State()
+            is_labeled = pk in labels or (state.is_answered and state.answer > self._last_reset)
+            if is_labeled and self._takes(state):
+                wanted.append((row, state, True))
+            elif not is_labeled and self.options.include_unlabeled and not problem and not state.is_out:
+                wanted.append((row, state, False))
+        sizes |= self._sizes_of_empty(
+            [state for row, state, is_labeled in wanted if is_labeled and row[0] not in sizes]
+        )
+        unknown = [(row[1], row[2]) for row, _s, _l in wanted if row[0] not in sizes and row[3] is None and not row[5]]
+        measured = measuring.measure(self.project, unknown)
+        for (pk, image, path, width, height, _problem), state, is_labeled in wanted:
+            facts = measured.get(image)
+            size = sizes.get(pk) or ((facts.width, facts.height) if facts else (width or 0, height or 0))
+            yield LabeledImage(
+                path,
+                *size,
+                labels=tuple(labels.get(pk, ())),
+                is_labeled=is_labeled,
+                by=self.frozen.labelers.get(str(state.by), ""),
+                at=state.at if is_labeled else None,
+                how=state.how if is_labeled else "",
+            )
+
+    def _takes(self, state: _State) -> bool:
+        if self.options.approved_only and not state.is_approved:
+            return False
+        return state.at is None or self.options.takes(state.at)
+
+    def _labels(self, ids: list[int]) -> tuple[dict[int, list[Label]], dict[int, tuple[int, int]]]:
+        """Return the labels that stood on the tasks, and the sizes of their images as they were on the screen."""
+        standing = Annotation.objects.at_event(self.frozen.event).filter(task__in=ids).order_by("task_id", "place")
         labels: dict[int, list[Label]] = defaultdict(list)
-        shown: dict[int, tuple[int, int]] = {}
-        for pk, label_class, x, y, width, height, shown_width, shown_height in standing.values_list(
+        sizes: dict[int, tuple[int, int]] = {}
+        for pk, label_class, x, y, width, height, image_width, image_height in standing.values_list(
             "task_id", "label_class_id", "x", "y", "width", "height", "image_width", "image_height"
         ):
             if x is None or y is None or width is None or height is None:
                 labels[pk].append(Label(label_class))
-                continue
-            labels[pk].append(Label(label_class, (x, y, width, height)))
-            if shown_width and shown_height:
-                shown[pk] = (shown_width, shown_height)
-        empty = self._no_objects(within) if self.project.is_detection else set()
-        for pk, _image, path, width, height in rows:
-            if pk in labels or pk in empty:
-                size = shown.get(pk, (width or 0, height or 0))
-                yield LabeledImage(path, *size, tuple(labels.get(pk, ())))
+            else:
+                labels[pk].append(Label(label_class, (x, y, width, height)))
+            if image_width and image_height:
+                sizes[pk] = (image_width, image_height)
+        return labels, sizes
 
-    def _no_objects(self, within: dict[str, object]) -> set[int]:
-        """Return the tasks whose last word by then was an answer: without labels it says "no objects"."""
-        said = LabelEvent.objects.filter(pk__lte=self.event_id, **within)
-        answers = dict(said.filter(action__in=ANSWERS).values_list("task").annotate(last=Max("pk")).order_by())
-        endings = dict(said.filter(action__in=ENDINGS).values_list("task").annotate(last=Max("pk")).order_by())
-        resets = LabelEvent.objects.filter(
-            project=self.project, action=LabelEvent.Action.RESET, pk__lte=self.event_id
-        ).aggregate(last=Max("pk"))["last"]
-        return {pk for pk, event in answers.items() if event > max(endings.get(pk, 0), resets or 0)}
+    def _states(self, ids: list[int]) -> dict[int, _State]:
+        """Return what the events of the tasks add up to at the snapshot's event."""
+        events = LabelEvent.objects.filter(task__in=ids, pk__lte=self.frozen.event).order_by("task_id", "pk")
+        states: dict[int, _State] = defaultdict(_State)
+        for task, pk, action, by, at, kind, page in events.values_list(
+            "task_id", "pk", "action", "by_id", "at", "kind", "page_id"
+        ):
+            state = states[task]
+            if action in GIVES:
+                state.answer, state.by, state.at = pk, by, at
+                state.how = "imported" if action == Action.IMPORTED else kind
+                state.is_answered, state.is_out = True, False
+                state.is_approved = action == Action.CORRECTED and page is None  # a reviewer's, not a labeler's own
+            elif action in TAKES:
+                state.is_answered = state.is_approved = False
+            elif action in (Action.APPROVED, Action.FLAGGED):
+                state.is_approved = action == Action.APPROVED
+            elif action in (Action.REMOVED, Action.RETURNED):
+                state.is_out = action == Action.REMOVED
+        return states
 
-
-def last_event(project: Project) -> int:
-    """Return the id of the project's last event; the caller holds the project's lock."""
-    return LabelEvent.objects.filter(project=project).aggregate(last=Max("pk"))["last"] or 0
+    def _sizes_of_empty(self, states: list[_State]) -> dict[int, tuple[int, int]]:
+        """Return the sizes that answers without labels recorded ("no objects")."""
+        events = LabelEvent.objects.filter(pk__in=[state.answer for state in states]) if states else ()
+        return {
+            event.task_id: (event.detail["size"][0], event.detail["size"][1])
+            for event in events
+            if event.task_id and event.detail.get("size")
+        }

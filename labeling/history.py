@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import OuterRef, Subquery
@@ -40,7 +41,7 @@ def record(
             kind=task.kind,
             page=page,
             seconds=share,
-            detail={"reason": answer.skip, "note": answer.note} if answer.skip else {},
+            detail=_detail(task, answer),
         )
         for task, answer in zip(tasks, answers, strict=True)
     )
@@ -56,8 +57,17 @@ def record(
     for is_skip, new_status in ((False, status), (True, Status.SKIPPED)):
         ids = [task.pk for task, answer in zip(tasks, answers, strict=True) if bool(answer.skip) == is_skip]
         if ids:
-            LabelTask.objects.filter(pk__in=ids).update(status=new_status, labeler=by, labeled_at=now)
+            # Who imports labels has not labeled: the labelers' figures are about people at work.
+            labeler = None if action == LabelEvent.Action.IMPORTED else by
+            LabelTask.objects.filter(pk__in=ids).update(status=new_status, labeler=labeler, labeled_at=now)
     return events
+
+
+def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:
+    """Return why an image was skipped, or, for "no objects", the size of what was on the screen."""
+    if answer.skip:
+        return {"reason": answer.skip, "note": answer.note}
+    return {} if answer.labels or not task.image.width else {"size": [task.image.width, task.image.height]}
 
 
 def _annotations(task: LabelTask, labels: Iterable[Label], event: LabelEvent) -> Iterable[Annotation]:
@@ -71,8 +81,8 @@ def _annotations(task: LabelTask, labels: Iterable[Label], event: LabelEvent) ->
             y=y,
             width=width,
             height=height,
-            image_width=task.image.width if label.box else None,
-            image_height=task.image.height if label.box else None,
+            image_width=task.image.width,
+            image_height=task.image.height,
             created_by_event=event,
         )
 

@@ -4,7 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
-from exports.api import ExportViewSet, ProjectExportViewSet
+from exports.api import ExportViewSet, LabeledDatasetViewSet, ProjectExportViewSet
 from labeling.api.labelers import LabelingPageViewSet, LabelingProjectViewSet
 from labeling.api.managers import ProjectImageViewSet, ProjectLabelingViewSet
 from projects.api import DatasetViewSet, DatastoreViewSet, ProjectViewSet
@@ -23,4 +23,13 @@ router.register("labeling/projects", LabelingProjectViewSet, basename="labeling-
 router.register("labeling/pages", LabelingPageViewSet, basename="labeling-page")
 
 app_name = "api"
-urlpatterns = [path("schema/", SpectacularAPIView.as_view(), name="schema"), path("", include(router.urls))]
+urlpatterns = [
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("labeled-datasets/", LabeledDatasetViewSet.as_view({"get": "list"}), name="labeled-dataset-list"),
+    path(
+        "labeled-datasets/<slug:name>/<slug:version>/",
+        LabeledDatasetViewSet.as_view({"get": "retrieve"}),
+        name="labeled-dataset",
+    ),
+    path("", include(router.urls)),
+]

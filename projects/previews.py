@@ -16,13 +16,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -33,6 +33,8 @@ SIZES = (512, 2048)
 SECONDS_PER_IMAGE = 30.0
 IDLE_SECONDS = 30.0
 Size = int | Literal["full"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Unreadable(Exception):
@@ -67,7 +69,6 @@ def prepare(
     ``entries`` are (id, key, etag). A child that hangs or dies costs its own image only.
     """
     sizes = tuple(sizes)
-    workers = processes or os.cpu_count() or 1
 
     def one(entry: tuple[int, str, str]) -> tuple[int, ImageFacts | Unreadable]:
         image_id, key, etag = entry
@@ -77,12 +78,18 @@ def prepare(
         except Unreadable as error:
             return image_id, error
 
+    yield from _several_at_once(one, entries, processes)
+
+
+def _several_at_once(
+    one: Callable[[Item], Result], entries: Iterable[Item], processes: int | None = None
+) -> Iterator[Result]:
     queue = iter(entries)
     first = list(islice(queue, 2))
     if len(first) < 2:
         yield from map(one, first)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
         yield from pool.map(one, [*first, *queue])
 
 
@@ -94,16 +101,24 @@ def ensure(store: Store, datastore_id: int, key: str, etag: str, size: Size) -> 
     return path
 
 
-def measure(store: Store, key: str) -> ImageFacts:
-    """Return what is known of an image after opening it. Raises Unreadable."""
-    return _render(store, key, {})
+def measure_all(store: Store, entries: Iterable[tuple[int, str]]) -> Iterator[tuple[int, ImageFacts | Unreadable]]:
+    """Read the heads of images (id, key), several at once; whether the rest is sound is not looked at."""
+
+    def one(entry: tuple[int, str]) -> tuple[int, ImageFacts | Unreadable]:
+        image_id, key = entry
+        try:
+            return image_id, _render(store, key, {}, head_only=True)
+        except Unreadable as error:
+            return image_id, error
+
+    yield from _several_at_once(one, entries)
 
 
-def _render(store: Store, key: str, targets: dict[Size, Path]) -> ImageFacts:
+def _render(store: Store, key: str, targets: dict[Size, Path], head_only: bool = False) -> ImageFacts:
     job_targets = [[0 if size == "full" else size, str(path)] for size, path in targets.items()]
     try:
         with _source(store, key) as source:
-            reply = _children.ask({"source": source, "targets": job_targets})
+            reply = _children.ask({"source": source, "targets": job_targets, "head_only": head_only})
     except StoreError as error:
         raise Unreadable(str(error)) from error
     if "error" in reply:

@@ -1,8 +1,9 @@
 """A child program that opens untrusted images and draws their previews: ``python -m projects.render``.
 
-It knows nothing of Django. One JSON line in, one out: ``{"source": path, "targets": [[size, path], ..]}`` answers
-``{"width", "height", "orientation", "format"}`` (as displayed) or ``{"error": words}``. Memory is limited here, time by
-the parent, which ends a child that takes too long. JPEG previews are written beside their name, then put in place.
+It knows nothing of Django. One JSON line in, one out: ``{"source": path, "targets": [[size, path], ..],
+"head_only"?: true}`` answers ``{"width", "height", "orientation", "format"}`` (as displayed) or ``{"error": words}``.
+Memory is limited here, time by the parent, which ends a child that takes too long. JPEG previews are written beside
+their name, then put in place.
 """
 
 from __future__ import annotations
@@ -79,11 +80,17 @@ def _scale_grey(image: Image.Image) -> Image.Image:
     return grey.point(lambda value: value * scale + (-base * scale)).convert("L")
 
 
-def render(source: str, targets: list[tuple[int, str]]) -> dict[str, Any]:
-    """Measure an image and draw its previews; a size of 0 keeps the full resolution. Raises Refused."""
+def render(source: str, targets: list[tuple[int, str]], head_only: bool = False) -> dict[str, Any]:
+    """Measure an image and draw its previews; a size of 0 keeps the full resolution. Raises Refused.
+
+    With ``head_only`` the image is measured and no more: damage further on goes unseen.
+    """
     image = open_image(source)
     format_name = image.format
     width, height, orientation = displayed_size(image)
+    facts = {"width": width, "height": height, "orientation": orientation, "format": format_name}
+    if head_only:
+        return facts
     bounded = [size for size, _path in targets if size]
     if bounded and len(bounded) == len(targets):
         image.draft("RGB", (max(bounded), max(bounded)))  # JPEG decodes at a half, quarter or eighth, much faster
@@ -99,7 +106,7 @@ def render(source: str, targets: list[tuple[int, str]]) -> dict[str, Any]:
         if size:
             picture.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
         _write(_upright(picture, orientation), Path(path))
-    return {"width": width, "height": height, "orientation": orientation, "format": format_name}
+    return facts
 
 
 def _upright(picture: Image.Image, orientation: int) -> Image.Image:
@@ -127,7 +134,8 @@ def answer(line: str) -> dict[str, Any]:
     """Answer one line of the parent's."""
     job = json.loads(line)
     try:
-        return render(job["source"], [(size, path) for size, path in job["targets"]])
+        targets = [(size, path) for size, path in job["targets"]]
+        return render(job["source"], targets, job.get("head_only", False))
     except Refused as refusal:
         return {"error": str(refusal)}
     except OSError as error:

@@ -1,39 +1,21 @@
-"""COCO exports (SPEC E1, E2, E5), read back by pycocotools."""
+"""COCO exports (SPEC E1, E2, E5), read back by pycocotools and torchvision."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from pycocotools.coco import COCO
+from torchvision.datasets import CocoDetection
 
 from exports import jobs
 from exports.models import Export
 from labeling.submit import submit
-from projects.models import Project
+from projects.models import Image, LabelClass, Project
 from tests import make
-
-
-def written(project: Project, **options: str) -> Path:
-    export = jobs.enqueue(project, None, options)
-    export.refresh_from_db()
-    assert export.state == "done", export.error
-    return Path(jobs.default_datastore().container) / export.location
-
-
-@pytest.fixture
-def drawn(boxes: Project, labeler: User) -> Project:
-    """Two images labeled: one with two boxes, one with no objects."""
-    digit, line = make.class_ids(boxes)
-    page = make.page(boxes, labeler, 1)
-    two = [{"label_class": line, "box": [1, 2, 10, 20]}, {"label_class": digit, "box": [4.5, 6, 32, 24]}]
-    submit(page, make.answers(page, boxes=two))
-    page = make.page(boxes, labeler, 1)
-    submit(page, make.answers(page, boxes=[]))
-    return boxes
+from tests.exports.written import in_database, written
 
 
 def test_pycocotools_reads_boxes_as_they_were_drawn(drawn: Project) -> None:
@@ -46,24 +28,46 @@ def test_pycocotools_reads_boxes_as_they_were_drawn(drawn: Project) -> None:
     assert {(image["width"], image["height"]) for image in coco.loadImgs(coco.getImgIds())} == {(64, 48)}
 
 
+def test_torchvision_reads_images_and_boxes_as_the_database_has_them(drawn: Project) -> None:
+    path = written(drawn)
+    names = {c["id"]: c["name"] for c in json.loads(path.read_text())["categories"]}
+    data = CocoDetection(drawn.dataset.datastore.container, str(path))
+    found = {}
+    for number, (picture, targets) in zip(data.ids, data, strict=True):
+        assert picture.size == (64, 48)
+        boxes = [(names[target["category_id"]], tuple(target["bbox"])) for target in targets]
+        found[data.coco.loadImgs(number)[0]["file_name"]] = boxes
+    assert found == in_database(drawn)
+
+
 def test_normalized_boxes_are_shares_of_the_image(drawn: Project) -> None:
     found = json.loads(written(drawn, coordinates="normalized").read_text())["annotations"]
     assert found[1]["bbox"] == [4.5 / 64, 6 / 48, 0.5, 0.5]
 
 
-def test_a_classification_has_one_annotation_per_label_and_no_box(project: Project, labeler: User) -> None:
-    page = make.page(project, labeler)
-    submit(page, make.answers(page, labels=make.class_ids(project)[1:2]))
-    document = json.loads(written(project).read_text())
-    assert len(document["images"]) == len(document["annotations"]) == 9
-    assert all(a["category_id"] == 2 and "bbox" not in a for a in document["annotations"])
+def test_a_classification_has_one_annotation_per_label_and_no_box(tagged: Project) -> None:
+    document = json.loads(written(tagged).read_text())
+    assert len(document["images"]) == 3
+    assert all("bbox" not in annotation for annotation in document["annotations"])
+    coco = COCO(str(written(tagged)))
+    names = {c["id"]: c["name"] for c in coco.dataset["categories"]}
+    found = {
+        image["file_name"]: [(names[a["category_id"]], None) for a in coco.imgToAnns[image["id"]]]
+        for image in coco.dataset["images"]
+    }
+    assert found == in_database(tagged)
 
 
 def test_the_same_snapshot_again_gives_the_same_bytes(drawn: Project, labeler: User) -> None:
-    first = written(drawn)
+    first = written(drawn, labelers=True)
     before = first.read_bytes()
+    # Everything that may change later does: labels, classes, the project's name, the files themselves, names of people.
     page = make.page(drawn, labeler, 1)
     submit(page, make.answers(page, boxes=[]))
+    LabelClass.objects.filter(project=drawn, name="digit").update(name="number")
+    Project.objects.filter(pk=drawn.pk).update(name="renamed")
+    Image.objects.filter(project=drawn).update(width=None, height=None)
+    User.objects.filter(pk=labeler.pk).update(username="married")
     export = Export.objects.get()
     Export.objects.filter(pk=export.pk).update(state="queued")
     jobs.write(export.pk)
@@ -72,6 +76,11 @@ def test_the_same_snapshot_again_gives_the_same_bytes(drawn: Project, labeler: U
 
 def test_nothing_is_ever_overwritten(drawn: Project) -> None:
     assert written(drawn) != written(drawn)
+
+
+def test_it_lies_where_the_requirement_says(drawn: Project) -> None:
+    path = written(drawn)
+    assert str(path).endswith(f"/export/coco/{path.stem}/{Export.objects.get().pk}/{path.stem}.json")
 
 
 def test_the_command_prints_the_path_last(drawn: Project, tmp_path: Path, capsys) -> None:
