@@ -6,10 +6,10 @@ sees those labels, wrong ones too.
 
     python -m benchmarks.threshold_bound [--data ../shared/data] [--sets cls_sign_digits cls_trashnet] [--projects 1000]
 
-Broken: more than 1 - target of the labels that came from prelabels are wrong at the end ("below": with 95 % confidence).
-All-knowing: the same loop with the lowest threshold at which the truth keeps the promise. Actions an image: one key for
-a clustered page and one for each odd one (two with "odd one 2"), one for a prelabeled page of 9; without clusters one
-for each blank image.
+Broken: more than 1 - target of the labels that came from prelabels are wrong at the end ("below": with 95 %
+confidence). All-knowing: the same loop with the lowest threshold at which the truth keeps the promise. Actions an
+image: one key for a clustered page and one for each odd one (two with "odd one 2"), one for a prelabeled page of 9;
+without clusters one for each blank image.
 """
 
 from __future__ import annotations
