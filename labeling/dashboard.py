@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count
-from django.db.models.functions import TruncDate
+from django.core.cache import cache
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -26,18 +26,27 @@ from projects.models import LabelClass, Project
 DAYS = 9
 PACE_DAYS = 7
 RECENT = 500  # answers of a labeler over which the median is taken
-CHART_HEIGHT = 70
+CHART_HEIGHT = 62
+CHART_BOTTOM = 80
+GAP = 0.7  # between the parts of the ring, of 100
+SHOWN_CLASSES = 10
+# How long is kept what costs more to count than a glance is worth.
+DAY_SECONDS = 24 * 3600
+COUNTS_SECONDS = 15
+LABELERS_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a whole: its count, its share in percent, and where it begins on a ring of 100."""
+    """One part of a whole: its count, its share in percent, and where it is drawn, on a ring or bar of 100."""
 
     name: Any
     look: str
     count: int
     percent: float
     start: float = 0.0
+    drawn: float = 0.0
+    sign: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Day:
 
     day: date
     count: int
+    short: str
     x: int
     y: float
     height: float
@@ -71,22 +81,25 @@ def places(request: HttpRequest, project: Project) -> dict[str, Any]:
 
 
 def dashboard_data(project: Project) -> dict[str, Any]:
-    """Return everything that the dashboard shows, by a constant number of queries and one for each labeler."""
+    """Return everything that the dashboard shows, by a constant number of queries; see the notes on what is kept."""
     counts = progress(project)
     days = labels_per_day(project)
     return {
         "counts": counts,
-        "done": _ring(counts, done_parts(counts)),
-        "pending_parts": _ring(counts, pending_parts(counts)),
+        "done": done_parts(counts),
+        "pending_parts": pending_parts(counts),
         "pending_percent": counts.share(counts.pending),
         "labeled_percent": counts.share(counts.labeled),
-        "ring": _ring(counts, [*done_parts(counts), *pending_parts(counts)]),
+        "ring": _placed([*done_parts(counts), *pending_parts(counts)]),
         "queue": queue_parts(counts),
         "n_queued": sum(counts.queue.values()),
-        "distribution": distribution(project, counts),
+        "distribution": (classes := distribution(project, counts))[:SHOWN_CLASSES],
+        "more_classes": classes[SHOWN_CLASSES:],
+        "answered": counts.labeled + counts.needs_review,
         "days": days,
         "today": days[-1].count,
-        "finish": expected_finish(project, counts),
+        "median": median_seconds(project),
+        "finish": expected_finish(project, counts, days),
         "labelers": (people := labelers(project)),
         "knows_kept": any(row["kept"] is not None for row in people),
     }
@@ -114,10 +127,12 @@ def pending_parts(counts: Progress) -> list[Part]:
     return [Part(name, look, n, counts.share(n)) for name, look, n in parts]
 
 
-def _ring(counts: Progress, parts: list[Part]) -> list[Part]:
+def _placed(parts: list[Part]) -> list[Part]:
+    """Return the parts one after the other, each with a gap behind it; a part that is there can be seen."""
     start, placed = 0.0, []
     for part in parts:
-        placed.append(Part(part.name, part.look, part.count, part.percent, -start))
+        drawn = max(part.percent - GAP, 0.25) if part.count else 0.0
+        placed.append(replace(part, start=start, drawn=drawn))
         start += part.percent
     return placed
 
@@ -126,11 +141,16 @@ def queue_parts(counts: Progress) -> list[Part]:
     """Return what waits in the queue, by kind (SPEC B2)."""
     total = sum(counts.queue.values()) or 1
     names = (
-        ("prelabeled", _("Prelabeled"), "model"),
-        ("clustered", _("Clustered"), "group"),
-        ("manual", _("Manual"), "p2"),
+        ("prelabeled", _("Prelabeled"), "model", "spark"),
+        ("clustered", _("Clustered"), "group", "group"),
+        ("manual", _("Manual"), "p2", "hand"),
     )
-    return [Part(name, look, counts.queue[kind], 100 * counts.queue[kind] / total) for kind, name, look in names]
+    return _placed(
+        [
+            Part(name, look, counts.queue[kind], 100 * counts.queue[kind] / total, sign=sign)
+            for kind, name, look, sign in names
+        ]
+    )
 
 
 def distribution(project: Project, counts: Progress) -> list[dict[str, Any]]:
@@ -151,61 +171,96 @@ def distribution(project: Project, counts: Progress) -> list[dict[str, Any]]:
 
 
 def labels_per_day(project: Project) -> list[Day]:
-    """Return how many images were labeled on each of the last days, in the viewer's zone."""
+    """Return how many images were labeled on each of the last days, in the viewer's zone (SPEC B6)."""
     today = timezone.localdate()
-    first = today - timedelta(days=DAYS - 1)
-    events = LabelEvent.objects.filter(
-        project=project,
-        action=LabelEvent.Action.SUBMITTED,
-        at__gte=timezone.make_aware(datetime.combine(first, datetime.min.time())),
-    )
-    by_day = dict(events.annotate(day=TruncDate("at")).values_list("day").annotate(n=Count("*")).order_by())
-    most = max(by_day.values(), default=0) or 1
+    counts = [_count_day(project, today - timedelta(days=DAYS - 1 - number), today) for number in range(DAYS)]
+    most = max(counts) or 1
     days = []
-    for number in range(DAYS):
-        day = first + timedelta(days=number)
-        count = by_day.get(day, 0)
+    for number, count in enumerate(counts):
         height = max(CHART_HEIGHT * count / most, 1.5)
-        days.append(Day(day, count, 6 + 24 * number, 80 - height, height))
+        day = today - timedelta(days=DAYS - 1 - number)
+        days.append(Day(day, count, _short(count), 6 + 24 * number, CHART_BOTTOM - height, height))
     return days
 
 
-def expected_finish(project: Project, counts: Progress) -> dict[str, Any] | None:
-    """Return the day on which the last image will be labeled at the pace of the last days; None without a pace."""
-    since = timezone.now() - timedelta(days=PACE_DAYS)
-    recent = LabelEvent.objects.filter(project=project, action=LabelEvent.Action.SUBMITTED, at__gte=since)
-    by_day = list(recent.annotate(day=TruncDate("at")).values_list("day").annotate(n=Count("*")).order_by())
-    if not by_day or not counts.pending:
+def _count_day(project: Project, day: date, today: date) -> int:
+    """Count a day's answers; those of a day that is over do not change any more."""
+
+    def count() -> int:
+        start = timezone.make_aware(datetime.combine(day, datetime.min.time()))
+        end = timezone.make_aware(datetime.combine(day + timedelta(days=1), datetime.min.time()))
+        return _submitted(project).filter(at__gte=start, at__lt=end).count()
+
+    if day == today:
+        return count()
+    key = f"day-{project.pk}-{day.isoformat()}-{timezone.get_current_timezone_name().replace(' ', '')}"
+    return int(cache.get_or_set(key, count, DAY_SECONDS) or 0)
+
+
+def _submitted(project: Project) -> QuerySet[LabelEvent]:
+    return LabelEvent.objects.filter(project=project, action=LabelEvent.Action.SUBMITTED)
+
+
+def _short(count: int) -> str:
+    """Return a number that fits over a bar: 126, 8.2k, 12k."""
+    if count < 1000:
+        return str(count) if count else ""
+    return f"{count / 1000:.1f}k" if count < 10_000 else f"{count // 1000}k"
+
+
+def expected_finish(project: Project, counts: Progress, days: list[Day]) -> dict[str, Any] | None:
+    """Return the day of the last image at the pace of the last days, free days included; None without a pace."""
+    recent = [day.count for day in days[-PACE_DAYS:]]
+    first = next((number for number, count in enumerate(recent) if count), None)
+    if first is None or not counts.pending:
         return None
-    a_day = sum(n for _day, n in by_day) / len(by_day)
-    days = min(int(counts.pending / a_day) + 1, 3650)
+    a_day = sum(recent) / (len(recent) - first)
     return {
-        "day": timezone.localdate() + timedelta(days=days),
-        "a_day": round(a_day),
-        "n_labelers": recent.values("by").distinct().count(),
+        "day": timezone.localdate() + timedelta(days=min(int(counts.pending / a_day), 3650)),
+        "a_day": max(round(a_day), 1),
+        "n_labelers": cache.get_or_set(
+            f"labelers-{project.pk}", lambda: _n_labelers(project, days[-PACE_DAYS].day), LABELERS_SECONDS
+        ),
     }
+
+
+def _n_labelers(project: Project, since: date) -> int:
+    start = timezone.make_aware(datetime.combine(since, datetime.min.time()))
+    return _submitted(project).filter(at__gte=start).values("by").distinct().count()
 
 
 def labelers(project: Project) -> list[dict[str, Any]]:
     """Return who labeled how many images, and their median seconds for one (SPEC B6)."""
     rows = LabelTask.objects.in_project(project).answered().filter(labeler__isnull=False)
-    counts = dict(rows.values_list("labeler").annotate(n=Count("*")).order_by("-n"))
+    counts: dict[int, int] = cache.get_or_set(  # type: ignore[assignment]
+        f"labeled-by-{project.pk}",
+        lambda: dict(rows.values_list("labeler").annotate(n=Count("*")).order_by("-n")),
+        COUNTS_SECONDS,
+    )
     people = User.objects.in_bulk(list(counts))
     kept = signals.ask_for_kept(project)
-    found = []
-    for pk, count in counts.items():
-        seconds = LabelEvent.objects.filter(
-            project=project, by=pk, action=LabelEvent.Action.SUBMITTED, seconds__isnull=False
-        ).order_by("-pk")
-        recent = [value for value in seconds.values_list("seconds", flat=True)[:RECENT] if value is not None]
-        person = people[pk]
-        found.append(
-            {
-                "name": person.get_full_name() or person.username,
-                "initials": initials(person),
-                "count": count,
-                "median": median(recent) if recent else None,
-                "kept": 100 * kept[pk] if pk in kept else None,
-            }
-        )
-    return found
+    return [
+        {
+            "name": people[pk].get_full_name() or people[pk].username,
+            "initials": initials(people[pk]),
+            "pk": pk,
+            "count": count,
+            "median": median_seconds(project, pk),
+            "kept": 100 * kept[pk] if pk in kept else None,
+        }
+        for pk, count in counts.items()
+    ]
+
+
+def median_seconds(project: Project, labeler: int | None = None) -> float | None:
+    """Return the median seconds for an image over the last answers, of one labeler or of all."""
+
+    def find() -> float:
+        events = _submitted(project).filter(seconds__isnull=False).order_by("-at")
+        if labeler is not None:
+            events = events.filter(by=labeler)
+        recent = [value for value in events.values_list("seconds", flat=True)[:RECENT] if value is not None]
+        return median(recent) if recent else -1.0
+
+    found = cache.get_or_set(f"median-{project.pk}-{labeler}", find, LABELERS_SECONDS)
+    return None if found is None or found < 0 else float(found)

@@ -132,7 +132,7 @@ class LabelTask(models.Model):
     the image joins (SPEC A2). ``labeler`` and ``labeled_at`` tell of the present answer, or the last one.
     """
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks", db_index=False)
     image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="tasks")
     status = models.CharField(max_length=12, choices=Status, default=Status.WAITING)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.MANUAL)
@@ -171,9 +171,13 @@ class LabelTask(models.Model):
                 condition=Q(status="waiting"),
                 name="task_waiting",
             ),
-            models.Index(fields=["project", "status", "kind", "id"], name="task_status"),
-            models.Index(fields=["project", "labeler", "labeled_at"], name="task_labeler"),
+            # The Data tab's lists: each filter, then the order (labeling/listing.py); what is counted is in them too.
+            models.Index(fields=["project", "status", "kind", "labeled_at", "id"], name="task_status"),
+            models.Index(fields=["project", "labeler", "labeled_at", "id", "status"], name="task_labeler"),
             models.Index(fields=["project", "labeled_at", "id"], name="task_labeled_at"),
+            models.Index(
+                fields=["project", "confidence"], condition=Q(confidence__isnull=False), name="task_confidence"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -221,6 +225,7 @@ class LabelEvent(models.Model):
         indexes = [
             models.Index(fields=["task", "id"], name="event_of_task"),
             models.Index(fields=["project", "action", "id"], name="event_of_project"),
+            models.Index(fields=["project", "action", "at", "by"], name="event_of_day"),
         ]
 
     def __str__(self) -> str:
@@ -264,7 +269,7 @@ class Annotation(models.Model):
     image_height = models.PositiveIntegerField(null=True, blank=True)
     created_by_event = models.ForeignKey(LabelEvent, on_delete=models.CASCADE, related_name="created")
     ended_by_event = models.ForeignKey(
-        LabelEvent, on_delete=models.CASCADE, null=True, blank=True, related_name="ended"
+        LabelEvent, on_delete=models.CASCADE, null=True, blank=True, related_name="ended", db_index=False
     )
 
     objects = AnnotationQuerySet.as_manager()
@@ -293,11 +298,14 @@ class Annotation(models.Model):
             ),
         ]
         indexes = [
+            # The last column is always null here: with it, counting by class reads the index alone.
             models.Index(
-                fields=["label_class", "task"],
+                fields=["label_class", "task", "ended_by_event"],
                 condition=Q(ended_by_event__isnull=True),
                 name="annotation_class",
             ),
+            # Not of all rows: an index with millions of nulls is what a planner takes for "labels that stand".
+            models.Index(fields=["ended_by_event"], condition=Q(ended_by_event__isnull=False), name="annotation_ended"),
         ]
 
     def __str__(self) -> str:

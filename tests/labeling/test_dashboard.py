@@ -1,0 +1,91 @@
+"""The dashboard's numbers (SPEC B1, B2, B5, B6)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from labeling import review
+from labeling.models import Annotation, LabelEvent, LabelTask
+from labeling.progress import _count_labels, count_progress
+from labeling.submit import correct, submit
+from projects.models import Project
+from tests import make
+
+
+@pytest.fixture
+def kept(settings: Any) -> None:
+    """A real cache: what is counted is kept, as on a real site."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    cache.clear()
+
+
+def dashboard(project: Project, user: User) -> Any:
+    client = Client()
+    client.force_login(user)
+    return client.get(f"/admin/projects/project/{project.pk}/dashboard/")
+
+
+def test_the_label_counts_follow_every_change(
+    kept: None, project: Project, manager: User, labeler: User, tmp_path: Path
+) -> None:
+    """SPEC B5: kept up from event to event, they equal what a fresh count says, with other projects' events between."""
+    cat, dog, bird = make.class_ids(project)
+    other = make.project(manager, make.pictures(tmp_path / "other", 3))
+    assert count_progress(project).labels == count_progress(other).labels == {}
+    page = make.page(project, labeler)
+    steps = [
+        lambda: submit(page, make.answers(page, labels=[cat])),
+        lambda: correct(page, make.answers(page, labels=[dog]), labeler),
+        lambda: review.reject(project, manager, list(page.tasks.values_list("image", flat=True)[:3])),
+        lambda: review.correct(
+            project, manager, [{"id": LabelTask.objects.filter(status="labeled")[0].pk, "labels": [bird]}]
+        ),
+        lambda: submit(second := make.page(project, labeler), make.answers(second, labels=[cat])),
+    ]
+    steps.insert(2, lambda: submit(theirs := make.page(other, labeler), make.answers(theirs, labels=foreign)))
+    foreign = make.class_ids(other)[:1]
+    for step in steps:
+        step()
+        for each in (project, other):
+            assert count_progress(each).labels == _count_labels(each)[1]
+    assert sum(count_progress(project).labels.values()) == 9 - 3 + 9
+    assert Annotation.objects.current().count() == 9 - 3 + 9 + 3
+
+
+def test_the_pending_parts_add_up(project: Project, manager: User, labeler: User) -> None:
+    """SPEC B1: not yet in the queue, in the queue, on a labeler's page."""
+    make.page(project, labeler, 4)
+    LabelTask.objects.filter(pk__in=LabelTask.objects.filter(status="queued").values("pk")[:5]).update(status="waiting")
+    context = dashboard(project, manager).context
+    assert [part.count for part in context["pending_parts"]] == [5, 11, 4]
+    assert sum(part.count for part in context["pending_parts"]) == context["counts"].pending == 20
+    assert sum(part.count for part in context["queue"]) == 11
+
+
+def test_the_days_the_pace_and_the_finish(project: Project, manager: User, labeler: User) -> None:
+    """SPEC B6: nine images today, none in the three days before, four before that: 13 in 5 days, 7 are left."""
+    first, second = make.page(project, labeler, 4), None
+    submit(first, make.answers(first, labels=make.class_ids(project)[:1]), 8)
+    LabelEvent.objects.update(at=timezone.now() - timedelta(days=4))
+    second = make.page(project, labeler, 9)
+    submit(second, make.answers(second, labels=make.class_ids(project)[:1]), 9)
+    context = dashboard(project, manager).context
+    assert [day.count for day in context["days"]] == [0, 0, 0, 0, 4, 0, 0, 0, 9]
+    assert context["finish"]["a_day"] == 3
+    assert context["finish"]["day"] == timezone.localdate() + timedelta(days=2)
+    (row,) = context["labelers"]
+    assert (row["name"], row["count"], row["median"]) == ("labeler", 13, 1.0)
+
+
+def test_without_assistance_its_parts_are_not_shown(project: Project, manager: User) -> None:
+    """SPEC B2, B3."""
+    text = dashboard(project, manager).content.decode()
+    assert "Clustered" not in text and "Next training" not in text and "labeled by hand" in text
