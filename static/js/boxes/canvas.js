@@ -40,6 +40,8 @@ export function createCanvas(stage, { image, classes, url, viewport }) {
   overlay.append(tags, grips, cross)
   stage.prepend(picture, overlay)
   const nodes = new Map()
+  let view = ""
+  let culled = null // the boxes and the view that were last told apart by sight
 
   function place(node, [x, y, width, height]) {
     for (const rect of node.children) {
@@ -74,7 +76,7 @@ export function createCanvas(stage, { image, classes, url, viewport }) {
     const ground = svg("rect", { class: "tag", x, y: top, height: TAG_HEIGHT, rx: 3 })
     tag.append(ground, text)
     tags.append(tag)
-    ground.setAttribute("width", text.getComputedTextLength() + 10)
+    return { ground, text }
   }
 
   return {
@@ -108,7 +110,11 @@ export function createCanvas(stage, { image, classes, url, viewport }) {
       grips.replaceChildren()
       if (isHidden) return
       const tagged = entries.length <= TAGS_FOR_ALL ? entries : entries.filter(({ id }) => id === selected || id === hovered)
-      for (const entry of tagged) if (viewport.sees(entry.box)) paintTag(entry)
+      const sees = viewport.sight()
+      const painted = tagged.filter(({ box }) => sees(box)).map(paintTag)
+      // All are measured after all are written: one layout, not one for each.
+      const widths = painted.map(({ text }) => text.getComputedTextLength() + 10)
+      painted.forEach(({ ground }, index) => ground.setAttribute("width", widths[index]))
       const active = entries.find(({ id }) => id === selected)
       if (!active) return
       for (const handle of HANDLES) {
@@ -116,13 +122,21 @@ export function createCanvas(stage, { image, classes, url, viewport }) {
         grips.append(svg("rect", { class: "grip", "data-handle": handle, x: x - 3.5, y: y - 3.5, width: 7, height: 7 }))
       }
     },
+    /** Show the part of the image that the viewport tells; the same part again costs nothing. */
     paintView() {
-      picture.setAttribute("viewBox", viewport.viewBox())
+      const part = viewport.viewBox()
+      if (part === view) return
+      view = part
+      picture.setAttribute("viewBox", part)
     },
+    /** Take boxes out of the drawing that are out of sight. */
     cull(entries) {
+      if (culled?.entries === entries && culled.view === view) return
+      culled = { entries, view }
+      const sees = viewport.sight()
       for (const entry of entries) {
         const node = nodes.get(entry.id)
-        const isSeen = viewport.sees(entry.box)
+        const isSeen = sees(entry.box)
         if (node.isSeen === isSeen) continue
         node.isSeen = isSeen
         node.style.display = isSeen ? "" : "none"

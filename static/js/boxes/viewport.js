@@ -54,10 +54,11 @@ export function createViewport(image, stageSize) {
       const { width, height } = stageSize()
       return [view.x, view.y, width / view.k, height / view.k].join(" ")
     },
-    /** Whether any of the box shows. */
-    sees([x, y, width, height]) {
+    /** Tell of any number of boxes whether some of them shows; the stage is measured once. */
+    sight() {
       const size = stageSize()
-      return x < view.x + size.width / view.k && x + width > view.x && y < view.y + size.height / view.k && y + height > view.y
+      const [left, top, right, bottom] = [view.x, view.y, view.x + size.width / view.k, view.y + size.height / view.k]
+      return ([x, y, width, height]) => x < right && x + width > left && y < bottom && y + height > top
     },
   }
 }
