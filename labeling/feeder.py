@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
+from django.core.cache import cache
 from django.db import transaction
 from django.utils import timezone
+from django_q.tasks import async_task
 
 from labeling.models import LabelPage, LabelTask, Status
 from projects import previews
 from projects.models import Image, Project
 
 PAGES_AHEAD = 6  # pages of nine for each labeler who is at work
+# What the pages show first; anything else is drawn when somebody looks closer.
+SIZES_OF_GRIDS: tuple[previews.Size, ...] = (512,)
+SIZES_OF_BOXES: tuple[previews.Size, ...] = (512, 2048)
 AT_WORK = timedelta(minutes=15)
-BATCH = 60
+BATCH = 30
+KEPT_SECONDS = 10
+_turns: dict[int, threading.Lock] = {}
 
 
 def target_size(project: Project) -> int:
@@ -21,6 +29,48 @@ def target_size(project: Project) -> int:
     recently = LabelPage.objects.filter(project=project, claimed_at__gt=timezone.now() - AT_WORK)
     n_labelers = recently.values("labeler").distinct().count()
     return (n_labelers + 1) * PAGES_AHEAD * 9
+
+
+def wake(project: Project) -> None:
+    """Have a worker prepare more images when less than half of what should be ready is; one call at a time."""
+    low = cache.get_or_set(f"low-{project.pk}", lambda: target_size(project) // 2, timeout=KEPT_SECONDS)
+    n_queued = LabelTask.objects.in_project(project).queued()[:low].count()
+    if n_queued == low or not LabelTask.objects.in_project(project).waiting().exists():
+        return
+    if cache.add(_waking(project.pk), 1, timeout=KEPT_SECONDS):
+        async_task("labeling.feeder.run", project.pk)
+
+
+def run(project_id: int) -> int:
+    """Do what ``wake`` asked for, in a worker, and let it ask again."""
+    try:
+        return feed(project_id)
+    finally:
+        cache.delete(_waking(project_id))
+
+
+def _waking(project_id: int) -> str:
+    return f"feeding-{project_id}"
+
+
+def is_ready(project: Project) -> bool:
+    """Whether a task can be handed out now."""
+    return LabelTask.objects.in_project(project).queued().exists()
+
+
+def feed_now(project: Project, count: int) -> bool:
+    """Queue tasks for somebody who waits; return whether there are some now.
+
+    Those who wait in one process take turns: all would open the same images, and the first feeds the others too.
+    """
+    turn = _turns.setdefault(project.pk, threading.Lock())
+    is_first = turn.acquire(blocking=False)
+    if not is_first:
+        turn.acquire()
+    try:
+        return (not is_first and is_ready(project)) or feed(project.pk, count) > 0
+    finally:
+        turn.release()
 
 
 def feed(project_id: int, count: int | None = None) -> int:
@@ -55,7 +105,10 @@ def _open_and_queue(project: Project, tasks: list[LabelTask]) -> int:
     images = {task.image_id: task.image for task in tasks}
     unmeasured = [image for image in images.values() if image.width is None]
     results = previews.prepare(
-        datastore.open(), datastore.pk, [(image.pk, image.path, image.etag) for image in unmeasured]
+        datastore.open(),
+        datastore.pk,
+        [(image.pk, image.path, image.etag) for image in unmeasured],
+        SIZES_OF_BOXES if project.is_detection else SIZES_OF_GRIDS,
     )
     broken: set[int] = set()
     for image_id, facts in results:

@@ -10,11 +10,9 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Case, Q, When
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from labeling import feeder
 from labeling.models import LabelPage, LabelTask, LabelTaskQuerySet, Status
@@ -42,12 +40,14 @@ def claim(project: Project, labeler: User, count: int) -> LabelPage | None:
     if not Project.objects.filter(pk=project.pk, state=Project.State.RUNNING).exists():
         raise Paused
     page = _claim(project, labeler, count)
-    if page is None or (page.size < count and not _has_ready(project, 1)):
-        # The worker is behind, or there is none: open the next images here, so that nobody waits for it.
-        n_fed = feeder.feed(project.pk, count if page is None else count - page.size)
-        if page is None and n_fed:
-            page = _claim(project, labeler, count)
-    _wake_feeder(project, count)
+    for _try in range(TRIES):
+        if page is not None or not feeder.feed_now(project, count):
+            break
+        # The worker was behind, or there is none; what was opened here may have gone to somebody who was faster.
+        page = _claim(project, labeler, count)
+    if page is not None and page.size < count and not feeder.is_ready(project):
+        feeder.feed_now(project, count - page.size)
+    feeder.wake(project)
     return page
 
 
@@ -198,15 +198,3 @@ def _top_up(page: LabelPage, labeler: User, present: int, count: int) -> int:
     last_place = max(page.tasks.values_list("place", flat=True), default=-1)
     _put_on_page(page, ids, start=last_place + 1)
     return len(ids)
-
-
-def _has_ready(project: Project, count: int) -> bool:
-    return LabelTask.objects.in_project(project).queued()[:count].count() >= count
-
-
-def _wake_feeder(project: Project, count: int) -> None:
-    """Have a worker prepare more images when the queue gets short; at most once in some seconds."""
-    low = count * feeder.PAGES_AHEAD // 2
-    waiting = LabelTask.objects.in_project(project).waiting()
-    if not _has_ready(project, low) and cache.add(f"feeding-{project.pk}", 1, timeout=10) and waiting.exists():
-        async_task("labeling.feeder.feed", project.pk)

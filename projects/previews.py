@@ -195,6 +195,7 @@ class _Children:
         self._idle: list[_Child] = []
         self._pid = os.getpid()
         self._timer: threading.Timer | None = None
+        self._starter: ThreadPoolExecutor | None = None
 
     def ask(self, job: dict[str, object]) -> dict[str, object]:
         child, is_new = self._take()
@@ -203,8 +204,7 @@ class _Children:
         except _Ended:
             if is_new:
                 raise
-            # A child ends with the thread that started it (PR_SET_PDEATHSIG), which may have been another request's.
-            child = _Child()
+            child = self._start()  # it may have died of an earlier image, or while it waited
             reply = child.ask(job)
         with self._lock:
             child.idle_since = time.monotonic()
@@ -216,13 +216,21 @@ class _Children:
     def _take(self) -> tuple[_Child, bool]:
         with self._lock:
             if self._pid != os.getpid():  # forked: the parent's children are the parent's
-                self._idle, self._pid, self._timer = [], os.getpid(), None
+                self._idle, self._pid, self._timer, self._starter = [], os.getpid(), None, None
             while self._idle:
                 child = self._idle.pop()
                 if child.process.poll() is None:
                     return child, False
                 child.end()
-        return _Child(), True
+        return self._start(), True
+
+    def _start(self) -> _Child:
+        """Start a child from a thread that stays: it would end with the one that started it (PR_SET_PDEATHSIG)."""
+        with self._lock:
+            if self._starter is None:
+                self._starter = ThreadPoolExecutor(1, "renderers")
+            starter = self._starter
+        return starter.submit(_Child).result()
 
     def _start_timer(self) -> None:
         self._timer = threading.Timer(IDLE_SECONDS, self._end_idle)

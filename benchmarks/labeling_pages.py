@@ -1,0 +1,260 @@
+"""Measure what a labeler feels: the first page's weight, the next page after Submit, many labelers at once.
+
+    python benchmarks/labeling_pages.py [--images 10000] [--labelers 8] [--seconds 20]
+
+Runs the site as ``make run`` does, in a temporary folder (or on the database that DATABASE_URL names). The labelers
+post the pages' own forms, over HTTP, as fast as they can. Prints a table and JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import http.client
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Picture
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.label_to_the_end import PASSWORD, Site  # noqa: E402
+
+PAGE_DATA = re.compile(r'<script id="page-data" type="application/json">(.*?)</script>', re.DOTALL)
+# From the press of Enter until another page stands there, decoded and painted.
+WATCH = """() => {
+  window.waits = []
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter') return
+    const started = performance.now()
+    const id = () => JSON.parse(document.querySelector('#page-data').textContent).page?.id
+    const before = id()
+    const look = () => {
+      const images = [...document.querySelectorAll('#page .tile > img')]
+      if (id() !== before && images.length && images.every((image) => image.complete)) {
+        requestAnimationFrame(() => window.waits.push(performance.now() - started))
+      } else requestAnimationFrame(look)
+    }
+    look()
+  }, true)
+}"""
+
+
+def make_files(folder: Path, count: int) -> None:
+    """Make images of 640 × 480 pixels: a hundred different ones, and links to them for the rest."""
+    originals = folder.parent / "originals"
+    originals.mkdir()
+    for number in range(100):
+        noise = Picture.effect_noise((80, 60), 40 + number).resize((640, 480), Picture.Resampling.BICUBIC)
+        Picture.merge("RGB", (noise, noise.rotate(180), noise.transpose(0))).save(originals / f"{number}.jpg")
+    for number in range(count):
+        part = folder / f"{number // 1000:04}"
+        if number % 1000 == 0:
+            part.mkdir(parents=True)
+        os.link(originals / f"{number % 100}.jpg", part / f"{number:06}.jpg")
+
+
+class Labeler:
+    """One labeler with a session of his own, over one connection."""
+
+    def __init__(self, site: Site, name: str, project: str) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
+        self.cookies: dict[str, str] = {}
+        self.get("/login/")
+        self.post("/login/", {"username": name, "password": PASSWORD})
+        self.data = self.read(self.get(f"/label/{project}/"))
+        self.waits: list[float] = []
+        self.images: list[int] = []
+
+    def ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
+        """Ask the site, keeping its cookies."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        try:
+            self.connection.request(method, path, body, {**headers, "Cookie": cookies})
+            answer = self.connection.getresponse()
+        except (
+            BrokenPipeError,
+            http.client.RemoteDisconnected,
+        ):  # idle for longer than the server keeps it
+            self.connection.close()
+            self.connection.request(method, path, body, {**headers, "Cookie": cookies})
+            answer = self.connection.getresponse()
+        text = answer.read().decode()
+        for line in answer.headers.get_all("Set-Cookie") or []:
+            name, _, value = line.split(";")[0].partition("=")
+            self.cookies[name] = value
+        if answer.status >= 400:
+            raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]}")
+        return text
+
+    def get(self, path: str) -> str:
+        """Open a page."""
+        return self.ask("GET", path, None, {"HX-Request": "true"})
+
+    def post(self, path: str, fields: dict[str, str]) -> str:
+        """Send a form."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true"}
+        headers["X-CSRFToken"] = self.cookies.get("csrftoken", "")
+        return self.ask("POST", path, urllib.parse.urlencode(fields), headers)
+
+    @staticmethod
+    def read(text: str) -> dict[str, Any]:
+        """Return the page's data."""
+        found = PAGE_DATA.search(text)
+        if found is None:
+            raise RuntimeError(f"This is no labeling page: {html.unescape(text)[:300]}")
+        return dict(json.loads(found[1]))
+
+    def work(self, until: float) -> None:
+        """Label pages as fast as the site hands them out."""
+        while time.monotonic() < until and self.data["page"]:
+            label = self.data["classes"][0]["id"]
+            items = [{"id": item["id"], "labels": [label]} for item in self.data["page"]["items"]]
+            started = time.perf_counter()
+            text = self.post(self.data["urls"]["submit"], {"items": json.dumps(items), "seconds": "9"})
+            self.waits.append(1000 * (time.perf_counter() - started))
+            self.images += [item["image"]["id"] for item in self.data["page"]["items"]]
+            self.data = self.read(text)
+
+
+def label_together(labelers: list[Labeler], seconds: float) -> dict[str, Any]:
+    """Have them label at once and return the figures."""
+    until = time.monotonic() + seconds
+    started = time.perf_counter()
+    threads = [threading.Thread(target=labeler.work, args=(until,)) for labeler in labelers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - started
+    waits = sorted(wait for labeler in labelers for wait in labeler.waits)
+    images = Counter(image for labeler in labelers for image in labeler.images)
+    return {
+        "images a second": round(sum(images.values()) / took),
+        "images twice": sum(n > 1 for n in images.values()),
+        "submit with the next page, p50 ms": round(statistics.median(waits), 1),
+        "submit with the next page, p95 ms": round(waits[int(len(waits) * 0.95)], 1),
+    }
+
+
+def log_in(browser: Browser, site: Site, name: str, project: str) -> Page:
+    """Log in by the form, and open the project's first page."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{site.url}/login/?next=/label/{project}/")
+    page.fill("[name=username]", name)
+    page.fill("[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#page:not([aria-busy])")
+    return page
+
+
+def weigh(browser: Browser, site: Site, name: str, project: str) -> dict[str, Any]:
+    """Return what the first labeling page loads, with an empty cache."""
+    page = log_in(browser, site, name, project)
+    cookies = page.context.cookies()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_cookies(cookies)  # type: ignore[arg-type]
+    fresh = context.new_page()
+    network = context.new_cdp_session(fresh)
+    network.send("Network.enable")
+    kinds: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    network.on(
+        "Network.responseReceived",
+        lambda event: kinds.update(
+            {event["requestId"]: "Image" if event["response"]["mimeType"].startswith("image/") else event["type"]}
+        ),
+    )
+
+    def finished(event: dict[str, Any]) -> None:
+        kind = kinds.get(event["requestId"], "Other")
+        sizes[kind] += int(event["encodedDataLength"])
+        counts[kind] += 1
+
+    network.on("Network.loadingFinished", finished)
+    fresh.goto(f"{site.url}/label/{project}/")
+    fresh.wait_for_selector("#page:not([aria-busy])")
+    fresh.wait_for_load_state("networkidle")
+    context.close()
+    return {
+        "JS and CSS, kB as sent": round((sizes["Script"] + sizes["Stylesheet"]) / 1000, 1),
+        "requests without images": sum(n for kind, n in counts.items() if kind != "Image"),
+        "all with images, kB": round(sum(sizes.values()) / 1000, 1),
+    }
+
+
+def submit_in_browser(browser: Browser, site: Site, name: str, project: str, pages: int) -> dict[str, Any]:
+    """Return how long the labeler waits for the next page after Enter."""
+    page = log_in(browser, site, name, project)
+    page.evaluate(WATCH)
+    for number in range(pages):
+        page.keyboard.press("a")
+        page.keyboard.press("1")
+        page.wait_for_timeout(400)  # a labeler looks at the images; what comes next is fetched meanwhile
+        page.keyboard.press("Enter")
+        page.wait_for_function("n => window.waits.length > n", arg=number, timeout=20_000)
+        page.wait_for_selector("#page:not([aria-busy])")
+    waits = sorted(page.evaluate("window.waits"))
+    page.close()
+    return {
+        "next page on the screen, p50 ms": round(statistics.median(waits)),
+        "next page on the screen, p95 ms": round(waits[int(len(waits) * 0.95)]),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--labelers", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--pages", type=int, default=40, help="pages that are submitted in the browser")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="labelsite-") as name:
+        folder = Path(name)
+        make_files(folder / "images", options.images)
+        site = Site(folder / "data")
+        try:
+            site.person("boss", "manager")
+            names = [f"labeler{n}" for n in range(options.labelers)]
+            for labeler in names:
+                site.person(labeler, "labeler")
+            project = site.manage(
+                "create_project", "Bench", "--type", "multiclass", "--images", str(folder / "images"),
+                "--classes", "ant,bee,cat,dog", "--wait",
+            )  # fmt: skip
+            time.sleep(10)  # the worker prepares the first images
+            figures: dict[str, Any] = {"images": options.images}
+            with sync_playwright() as playwright:
+                path = shutil.which("chromium") or shutil.which("google-chrome")
+                browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+                figures |= weigh(browser, site, names[0], project)
+                figures |= submit_in_browser(browser, site, names[0], project, options.pages)
+                browser.close()
+            alone = label_together([Labeler(site, names[0], project)], options.seconds / 2)
+            figures |= {f"alone: {key}": value for key, value in alone.items()}
+            together = label_together([Labeler(site, one, project) for one in names], options.seconds)
+            figures |= {f"{options.labelers} at once: {key}": value for key, value in together.items()}
+        finally:
+            site.end()
+    for key, value in figures.items():
+        print(f"{key:<52} {value}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
