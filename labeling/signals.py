@@ -1,4 +1,4 @@
-"""What the console asks the apps above labeling: they fill their places in its pages by answering signals.
+"""What labeling tells and asks the apps above it: that labels were given, and what to show in places of its pages.
 
 Labeling never names those apps (imports go one way); without an answer the places stay empty. A receiver that has
 nothing to say returns None. See docs/architecture.md, "Places that other apps fill".
@@ -18,6 +18,9 @@ from django.utils.safestring import SafeString
 
 from labeling.models import LabelTask
 from projects.models import Project
+
+# Sent inside the transaction that stored a page's answers. Arguments: project.
+labels_given = Signal()
 
 # Asks for HTML (a SafeString, made by render_to_string) on the dashboard. Arguments: request, project.
 # In the card "Task queue", below its numbers: the bar towards the next training (SPEC B3).

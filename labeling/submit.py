@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from labeling import history
+from labeling import history, signals
 from labeling.answers import InvalidAnswer, check_answers, digest
 from labeling.current import current_answers
 from labeling.models import LabelEvent, LabelPage, LabelTask, Status
@@ -69,6 +69,7 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
             digest=fingerprint,
             size=len(tasks),
         )
+        signals.labels_given.send(sender=LabelPage, project=project)
         return Submitted(len(tasks))
 
 

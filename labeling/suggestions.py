@@ -29,6 +29,7 @@ class Suggestion:
     labels: tuple[Label, ...]
     confidences: tuple[float | None, ...] = ()
     confidence: float | None = None
+    group: int = 0  # those of one group share pages, the lowest group comes first
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the labels in the shape of the API's ``prelabels``."""
@@ -58,7 +59,7 @@ def suggest(project: Project, suggestions: Iterable[Suggestion]) -> int:
             pk=suggestion.task,
             kind=Kind.PRELABELED,
             priority=PRIORITY[Kind.PRELABELED],
-            group=0,
+            group=suggestion.group,
             prelabels=suggestion.as_json(),
             confidence=suggestion.confidence,
         )
@@ -67,6 +68,34 @@ def suggest(project: Project, suggestions: Iterable[Suggestion]) -> int:
     return open_tasks(project).bulk_update(
         rows, ["kind", "priority", "group", "prelabels", "confidence"], batch_size=BATCH
     )
+
+
+def group_pages(project: Project, pages: Iterable[Iterable[int]]) -> int:
+    """Put alike images on one page each, in the given order of pages; return how many. The caller holds the lock.
+
+    ``pages`` are task ids; those that were claimed, answered or got a suggestion meanwhile are left alone.
+    """
+    rows = [
+        LabelTask(pk=task, kind=Kind.CLUSTERED, priority=PRIORITY[Kind.CLUSTERED], group=number)
+        for number, page in enumerate(pages, 1)
+        for task in page
+    ]
+    blank = open_tasks(project).exclude(kind=Kind.PRELABELED)
+    return blank.bulk_update(rows, ["kind", "priority", "group"], batch_size=BATCH)
+
+
+def ungroup(project: Project) -> int:
+    """Hand clustered images out one by one again, but for those on somebody's screen."""
+    return (
+        open_tasks(project)
+        .filter(kind=Kind.CLUSTERED)
+        .update(kind=Kind.MANUAL, priority=PRIORITY[Kind.MANUAL], group=0)
+    )
+
+
+def queue_anew(project: Project) -> None:
+    """Let the feeder fill the queue from the start, as other images come first now; nobody loses an open page."""
+    LabelTask.objects.in_project(project).filter(status=Status.QUEUED).update(status=Status.WAITING)
 
 
 def withdraw(tasks: LabelTaskQuerySet) -> int:

@@ -4,6 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.routers import DefaultRouter
 
+from assist.api import AssistRunViewSet, ProjectAssistRunViewSet
 from exports.api import ExportViewSet, LabeledDatasetViewSet, ProjectExportViewSet
 from labeling.api.labelers import LabelingPageViewSet, LabelingProjectViewSet
 from labeling.api.managers import ProjectImageViewSet, ProjectLabelingViewSet
@@ -17,6 +18,8 @@ router.register("datasets", DatasetViewSet, basename="dataset")
 router.register("projects", ProjectViewSet, basename="project")
 router.register("projects", ProjectLabelingViewSet, basename="project-labeling")
 router.register(r"projects/(?P<project>\d+)/images", ProjectImageViewSet, basename="image")
+router.register(r"projects/(?P<project>\d+)/assist-runs", ProjectAssistRunViewSet, basename="project-assist-run")
+router.register("assist-runs", AssistRunViewSet, basename="assist-run")
 router.register(r"projects/(?P<project>\d+)/exports", ProjectExportViewSet, basename="project-export")
 router.register("exports", ExportViewSet, basename="export")
 router.register("labeling/projects", LabelingProjectViewSet, basename="labeling-project")

@@ -27,6 +27,10 @@ MAX_IMAGES_PER_PROJECT = env.int("MAX_IMAGES_PER_PROJECT", default=500_000)
 LEASE_SECONDS = env.int("LEASE_SECONDS", default=1800)
 ASSIST_WEIGHTS_DIR = env.str("ASSIST_WEIGHTS_DIR", default="")
 ASSIST_DEVICES = env.list("ASSIST_DEVICES", default=[])
+# Whether torchvision may fetch its pretrained weights; a site without internet gets them by import_weights.
+ASSIST_DOWNLOAD = env.bool("ASSIST_DOWNLOAD", default=True)
+# Runs in the worker's own process instead of a child: for a debugger, and for tests.
+ASSIST_IN_PROCESS = env.bool("ASSIST_IN_PROCESS", default=False)
 # Folders in which managers may place local datastores; empty: anywhere the server can read.
 LOCAL_ROOTS = env.list("LOCAL_ROOTS", default=[])
 

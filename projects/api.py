@@ -20,7 +20,8 @@ from rest_framework.response import Response
 
 from projects import refresh as refreshing
 from projects.access import get_project_to_manage
-from projects.creation import create_project
+from projects.assist_settings import change_assist
+from projects.creation import ASSIST_FIELDS, create_project
 from projects.models import Dataset, DatasetQuerySet, Datastore, DatastoreQuerySet, LabelClass, Project, Refresh
 from projects.patterns import PatternError
 from projects.patterns import parse as parse_pattern
@@ -246,6 +247,8 @@ class AssistSerializer(serializers.Serializer):
     target_precision = serializers.FloatField(required=False, min_value=0.5, max_value=0.999)
     min_labels = serializers.IntegerField(required=False, min_value=10, max_value=1_000_000)
     threshold = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=1)
+    network = serializers.ChoiceField(choices=Project.Network.choices, required=False)
+    clustering = serializers.BooleanField(required=False)
 
 
 class NewProjectSerializer(serializers.Serializer):
@@ -299,15 +302,6 @@ class ProjectSerializer(serializers.ModelSerializer):
     def get_assist(self, project: Project) -> dict[str, Any]:
         """The settings of ML assisted labeling."""
         return {name: getattr(project, field) for name, field in ASSIST_FIELDS.items()}
-
-
-ASSIST_FIELDS = {
-    "enabled": "assist_enabled",
-    "device": "assist_device",
-    "target_precision": "assist_target",
-    "min_labels": "assist_min_labels",
-    "threshold": "assist_threshold",
-}
 
 
 class RefreshSerializer(serializers.ModelSerializer):
@@ -395,11 +389,13 @@ class ProjectViewSet(ApiViewSet):
         instructions = data.get("instructions", {})
         changes = {name: data[name] for name in ("name", "incremental_refresh") if name in data}
         changes |= {f"instructions_{name}": value for name, value in instructions.items()}
-        changes |= {ASSIST_FIELDS[name]: value for name, value in data.get("assist", {}).items()}
-        for name, value in changes.items():
-            setattr(project, name, value)
-        project.full_clean()
-        project.save(update_fields=list(changes))
+        with transaction.atomic():
+            for name, value in changes.items():
+                setattr(project, name, value)
+            project.full_clean()
+            project.save(update_fields=list(changes))
+            if data.get("assist"):
+                project = change_assist(project, data["assist"])
         return Response(ProjectSerializer(project).data)
 
     def destroy(self, request: Request, pk: str) -> Response:

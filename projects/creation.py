@@ -20,6 +20,8 @@ ASSIST_FIELDS = {
     "target_precision": "assist_target",
     "min_labels": "assist_min_labels",
     "threshold": "assist_threshold",
+    "network": "assist_network",
+    "clustering": "assist_clustering",
 }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Self, cast
 
 from django import forms
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
 from django.http import QueryDict
@@ -14,6 +12,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from projects import devices
 from projects.creation import check_class_names
 from projects.finding import look
 from projects.models import Dataset, DatasetQuerySet, Datastore, DatastoreQuerySet, Person, Project
@@ -304,12 +303,11 @@ class AssistForm(ConsoleForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["device"].choices = device_choices()  # type: ignore[attr-defined]
-        self.fields["device"].help_text = (
-            ""
-            if settings.ASSIST_DEVICES
-            else _("This site was given no GPU. On the CPU it works too, slower; an operator sets ASSIST_DEVICES.")
-        )
+        found = devices.choices()
+        self.fields["device"].choices = found  # type: ignore[attr-defined]
+        if len(found) == 1:
+            words = _("There is no GPU here. On the CPU it works too, slower; an operator may set ASSIST_DEVICES.")
+            self.fields["device"].help_text = words
 
     def clean(self) -> dict[str, Any]:
         """Return the keyword arguments that create_project() takes as ``assist``."""
@@ -324,12 +322,6 @@ class AssistForm(ConsoleForm):
             if data.get("threshold") is not None:
                 data["assist"]["threshold"] = float(data["threshold"])
         return data
-
-
-def device_choices() -> list[tuple[str, str]]:
-    """The devices that models may use: those that the operator names, and the CPU."""
-    named = [(device, device) for device in settings.ASSIST_DEVICES if device != "cpu"]
-    return [*named, ("cpu", _("CPU (%(n)d cores)") % {"n": os.cpu_count() or 1})]
 
 
 # --- Datastores and datasets ---------------------------------------------------------------------------

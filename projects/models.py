@@ -191,6 +191,15 @@ class Project(models.Model):
         PAUSED = "paused", _("Paused")
         FAILED = "failed", _("Failed")
 
+    class Network(models.TextChoices):
+        """What models are made of; assist/pipeline/backbones.py has them. Small and fast first."""
+
+        MOBILENET_V2 = "mobilenet_v2", _("MobileNetV2 (small and fast)")
+        RESNET18 = "resnet18", _("ResNet-18")
+        EFFICIENTNET_B0 = "efficientnet_b0", _("EfficientNet-B0")
+        RESNET50 = "resnet50", _("ResNet-50")
+        CONVNEXT_TINY = "convnext_tiny", _("ConvNeXt-Tiny (large)")
+
     name = models.CharField(_("name"), max_length=100, unique=True)
     task_type = models.CharField(_("task type"), max_length=12, choices=TaskType)
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, verbose_name=_("dataset"))
@@ -222,6 +231,8 @@ class Project(models.Model):
     assist_min_labels = models.PositiveIntegerField(
         _("labels before the first training"), default=100, validators=[MinValueValidator(10)]
     )
+    assist_network = models.CharField(_("network"), max_length=20, choices=Network, default=Network.MOBILENET_V2)
+    assist_clustering = models.BooleanField(_("alike images on one page"), default=True)
 
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False

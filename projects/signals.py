@@ -10,6 +10,8 @@ images_returned = Signal()
 images_changed = Signal()
 # Sent after a refresh has ended well. Arguments: project.
 refresh_finished = Signal()
+# Sent inside the transaction that saves the settings of ML assisted labeling. Arguments: project (its row is locked).
+assist_changed = Signal()
 # Sent inside the transaction that deletes a project, before it does. Arguments: project.
 project_deleting = Signal()
 # Asks how much is left to label and how many images were labeled in the last hour. Arguments: project.

@@ -20,6 +20,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from assist.models import AssistRun
 from exports import jobs
 from exports.models import Export
 from labeling.submit import submit
@@ -103,6 +104,7 @@ class World:
         image = Image.objects.filter(tasks__page=done).get()
         jobs.enqueue(project, owner, {})
         export = Export.objects.get(project=project)
+        run = AssistRun.objects.create(project=project, kind="training", state="done")
         token, _key = create_token(owner)
         self.nouns = {
             "project": project.pk,
@@ -112,6 +114,8 @@ class World:
             "images": image.pk,
             "data": image.pk,
             "exports": export.pk,
+            "assist-runs": run.pk,
+            "runs": run.pk,
             "datastore": project.dataset.datastore_id,
             "datastores": project.dataset.datastore_id,
             "dataset": project.dataset_id,

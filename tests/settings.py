@@ -5,6 +5,8 @@ import tempfile
 
 os.environ["DEVELOPMENT"] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="labelsite-tests-")
+os.environ["ASSIST_IN_PROCESS"] = "1"
+os.environ["ASSIST_DOWNLOAD"] = "0"
 from labelsite.settings import *  # noqa: E402,F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

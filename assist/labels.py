@@ -1,0 +1,203 @@
+"""People's labels as arrays, and the queries that tell blind labels from confirmed suggestions (docs/assist.md).
+
+A label is *blind* when it was given to a blank image, on a manual or clustered page. Only blind labels judge a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db.models import Exists, Max, OuterRef, Q
+from django.utils import timezone
+
+from assist.models import Departure, Ledger, Prediction
+from labeling.models import PENDING, Annotation, Kind, LabelEvent, LabelTask, LabelTaskQuerySet, Status
+from projects.models import Image, LabelClass, Project
+
+COUNTED = (Status.LABELED, Status.APPROVED)
+
+
+def labeled_tasks(project: Project) -> LabelTaskQuerySet:
+    """Return the tasks whose labels stand and whose file has not changed since."""
+    return LabelTask.objects.in_project(project).filter(status__in=COUNTED)
+
+
+def blind_tasks(project: Project) -> LabelTaskQuerySet:
+    """Return those of them that were labeled on a blank page."""
+    return labeled_tasks(project).exclude(kind=Kind.PRELABELED).filter(prelabels__isnull=True)
+
+
+def suggested_tasks(project: Project) -> LabelTaskQuerySet:
+    """Return the tasks on which a model of this project filled something in; imports are none of its business."""
+    ours = Prediction.objects.filter(task=OuterRef("pk"), is_suggested=True)
+    return LabelTask.objects.in_project(project).filter(Exists(ours), kind=Kind.PRELABELED)
+
+
+def class_ids(project: Project) -> list[int]:
+    """Return the classes that can be chosen now, in their order."""
+    return list(LabelClass.objects.filter(project=project).current().values_list("pk", flat=True))
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled tasks as arrays of one length; ``y`` is (n, number of classes) of 0 and 1."""
+
+    tasks: np.ndarray
+    images: np.ndarray
+    y: np.ndarray
+    is_blind: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def take(self, rows: np.ndarray) -> Labeled:
+        """Return some of the rows."""
+        return Labeled(self.tasks[rows], self.images[rows], self.y[rows], self.is_blind[rows])
+
+
+def read_labels(project: Project, classes: list[int]) -> Labeled:
+    """Return the labels as they are now; images with a label of another class (retired, say) are left out."""
+    position = {pk: number for number, pk in enumerate(classes)}
+    tasks = dict(labeled_tasks(project).values_list("pk", "image_id"))
+    rows: dict[int, list[int]] = {}
+    foreign: set[int] = set()
+    imported: set[int] = set()
+    labels = Annotation.objects.current().filter(task__project=project, task__status__in=COUNTED)
+    for task, label_class, action in labels.values_list("task_id", "label_class_id", "created_by_event__action"):
+        if label_class not in position:
+            foreign.add(task)
+            continue
+        rows.setdefault(task, []).append(position[label_class])
+        if action == LabelEvent.Action.IMPORTED:
+            imported.add(task)
+    known = np.array(sorted(rows.keys() & tasks.keys() - foreign), np.int64)
+    y = np.zeros((len(known), len(classes)), np.uint8)
+    for row, task in enumerate(known.tolist()):
+        y[row, rows[task]] = 1
+    blind = set(blind_tasks(project).values_list("pk", flat=True)) - imported - _prefilled(project)
+    return Labeled(
+        known,
+        np.array([tasks[task] for task in known.tolist()], np.int64),
+        y,
+        np.array([task in blind for task in known.tolist()], bool),
+    )
+
+
+def _prefilled(project: Project) -> set[int]:
+    """Return the tasks on whose page labels stood that a restart had set aside (SPEC C4 b)."""
+    resets = LabelEvent.objects.filter(project=project, action=LabelEvent.Action.RESET)
+    ids = [pk for pk, detail in resets.values_list("pk", "detail") if detail.get("prefill")]
+    ended = Annotation.objects.filter(ended_by_event__in=ids) if ids else Annotation.objects.none()
+    return set(ended.values_list("task_id", flat=True))
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """Blank tasks without an answer, in the fixed random order; ``is_free`` where nobody has it on the screen."""
+
+    tasks: np.ndarray
+    images: np.ndarray
+    ranks: np.ndarray
+    is_free: np.ndarray
+
+
+def read_unlabeled(project: Project, with_replaceable: bool = False) -> Unlabeled:
+    """Return what is still to be labeled and has no suggestion, or one that may be replaced."""
+    tasks = LabelTask.objects.in_project(project).filter(status__in=PENDING)
+    blank = Q(kind__in=[Kind.MANUAL, Kind.CLUSTERED])
+    if with_replaceable:
+        ours = suggested_tasks(project).exclude(status=Status.CLAIMED)
+        blank |= Q(pk__in=ours.values("pk"))
+    tasks = tasks.filter(blank)
+    rows = list(tasks.order_by("rank", "pk").values_list("pk", "image_id", "rank", "status"))
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    return Unlabeled(
+        np.array(columns[0], np.int64),
+        np.array(columns[1], np.int64),
+        np.array(columns[2], np.int64),
+        np.array([status != Status.CLAIMED for status in columns[3]], bool),
+    )
+
+
+# --- The ledger -----------------------------------------------------------------------------------------
+
+
+def population(project: Project) -> dict[str, Any]:
+    """Return what tells one population of images from another: classes, and which files there are."""
+    images = Image.objects.filter(project=project).aggregate(newest=Max("pk"), changed=Max("changed_at"))
+    return {
+        "classes": sorted(class_ids(project)),
+        "newest": images["newest"] or 0,
+        "changed": images["changed"].isoformat() if images["changed"] else "",
+    }
+
+
+def last_event(project: Project) -> int:
+    """Return the id of the project's newest event."""
+    return LabelEvent.objects.filter(project=project).aggregate(last=Max("pk"))["last"] or 0
+
+
+def open_ledger(project: Project) -> Ledger:
+    """Return the ledger of the present population; the caller holds the project's lock.
+
+    The first one counts all labels there are; a later one only those given from now on, as the images that are still
+    unlabeled are others than those of which the earlier labels are a sample.
+    """
+    now = population(project)
+    ledger = Ledger.objects.filter(project=project, closed_at__isnull=True).first()
+    if ledger is not None and ledger.population == now:
+        return ledger
+    if ledger is not None:
+        close_ledger(project)
+    is_first = not Ledger.objects.filter(project=project).exists()
+    after = 0 if is_first else last_event(project)
+    return Ledger.objects.create(project=project, population=now, after_event=after)
+
+
+def close_ledger(project: Project) -> None:
+    """End the present promise: what was published stays, but new thresholds need new evidence."""
+    Ledger.objects.filter(project=project, closed_at__isnull=True).update(closed_at=timezone.now())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the ledger holds: blind labels that left (``n``), how many of them the models got wrong (``k``), and the
+    suggestions that were published (``m``); ``departed`` are all their tasks."""
+
+    n: int
+    k: int
+    m: int
+    departed: set[int]
+
+
+def read_ledger(ledger: Ledger, labeled: Labeled, classes: list[int]) -> Facts:
+    """Count the ledger by the labels as they are now; a task without one is not counted until it has."""
+    row_of = {task: row for row, task in enumerate(labeled.tasks.tolist())}
+    position = {pk: number for number, pk in enumerate(classes)}
+    n = k = m = 0
+    departed: set[int] = set()
+    found = Departure.objects.filter(ledger=ledger).values_list("task_id", "classes", "is_suggested")
+    for task, predicted, is_suggested in found:
+        departed.add(task)
+        if is_suggested:
+            m += 1
+            continue
+        row = row_of.get(task)
+        if row is None:
+            continue
+        said = np.zeros(len(classes), np.uint8)
+        said[[position[pk] for pk in predicted if pk in position]] = 1
+        n += 1
+        k += int((said != labeled.y[row]).any())
+    return Facts(n, k, m, departed)
+
+
+def judges(ledger: Ledger, labeled: Labeled) -> np.ndarray:
+    """Return which rows may judge a model for this ledger: blind, and given since it was opened."""
+    if not ledger.after_event:
+        return labeled.is_blind
+    since = LabelEvent.objects.filter(project=ledger.project, pk__gt=ledger.after_event)
+    submitted = since.filter(action=LabelEvent.Action.SUBMITTED).values_list("task_id", flat=True)
+    return labeled.is_blind & np.isin(labeled.tasks, np.fromiter(submitted, np.int64))

@@ -1,0 +1,31 @@
+"""`manage.py run_assist ID TOKEN`: what a worker starts as a child process; not for people."""
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from assist.runs import carry_out
+
+
+class Command(BaseCommand):
+    """Carry out a run that a worker has started."""
+
+    help = "Carry out a run that a worker has started (workers call this; people use `assist`)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Which run, and the token of the attempt."""
+        parser.add_argument("run", type=int)
+        parser.add_argument("token")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work until the round is done; SIGTERM ends it at once, and what was not published never is."""
+
+        def end(signum: int, frame: FrameType | None) -> None:
+            sys.exit(128 + signum)
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        carry_out(options["run"], options["token"])
