@@ -1,4 +1,5 @@
 """What learns: functions on arrays, without Django and without a database.
 
-torch is imported by backbones, finetune and detector alone; the other modules need numpy, scipy and scikit-learn.
+torch is imported by weights, backbones, finetune and detector alone; the others need numpy, scipy, scikit-learn and
+pycocotools.
 """

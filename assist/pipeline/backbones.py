@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,6 +118,31 @@ class Backbone:
             )
         weights.fill(model, found, name, skip=(network.last,))
         return cls(name, model, "torchvision", weights.sha256(file), f"torchvision's {network.weights}", network.widths)
+
+    def save(self, file: Path) -> None:
+        """Write the network as tensors, such as one that was fine-tuned."""
+        kept = {"name": self.name, "source": self.source, "digest": self.digest, "words": self.words}
+        torch.save({**kept, "state": self.model.state_dict()}, file)
+
+    @classmethod
+    def restore(cls, file: Path) -> Backbone:
+        """Read a network that `save` wrote; nothing in the file is ever run."""
+        try:
+            found: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            model = bare(found["name"])
+            weights.fill(model, found["state"], found["name"])
+            return cls(
+                found["name"],
+                model,
+                found["source"],
+                found["digest"],
+                found["words"],
+                _NETWORKS[found["name"]].widths,
+            )
+        except WrongWeights:
+            raise
+        except Exception as error:
+            raise WrongWeights(f"{file.name} cannot be read as a network: {error}") from error
 
 
 def bare(name: str) -> nn.Module:
