@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=real_sets.DATA)
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--set", default="cls_trashnet")
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--labels", type=int, nargs="+", default=[600])
     parser.add_argument("--boxes", nargs="*", default=["det_blood_cells", "det_playing_cards"])
     parser.add_argument("--seeds", type=int, default=1)
@@ -66,7 +67,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(given.device) if given.device.startswith("cuda") else "CPU"
     print(f"{name}; torch {torch.__version__}", flush=True)
     data = real_sets.read(given.data / given.set)
-    rates = featurize.compare(data.files, weights, given.device, batch_size=256, rounds=2)
+    rates = featurize.compare(data.files[: given.images], weights, given.device, batch_size=128, rounds=2)
     print(json.dumps({"device": name, **rates}), flush=True)
     for count in given.labels:
         print(json.dumps({"device": name, **tune(data, weights, given.device, count)}), flush=True)
