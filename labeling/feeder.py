@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from datetime import timedelta
 
@@ -13,6 +14,9 @@ from django_q.tasks import async_task
 from labeling.models import LabelPage, LabelTask, Status
 from projects import previews
 from projects.models import Image, Project
+from projects.stores import StoreError
+
+logger = logging.getLogger(__name__)
 
 PAGES_AHEAD = 6  # pages of nine for each labeler who is at work
 # What the pages show first; anything else is drawn when somebody looks closer.
@@ -21,6 +25,7 @@ SIZES_OF_BOXES: tuple[previews.Size, ...] = (512, 2048)
 AT_WORK = timedelta(minutes=15)
 BATCH = 30
 KEPT_SECONDS = 10
+DOWN_SECONDS = 30  # so long nobody waits for a store that was just found not to answer
 _turns: dict[int, threading.Lock] = {}
 
 
@@ -76,20 +81,23 @@ def feed_now(project: Project, count: int) -> bool:
 def feed(project_id: int, count: int | None = None) -> int:
     """Queue ``count`` more tasks (by default: as many as the labelers at work need); return how many were queued.
 
-    Images that can't be opened become unreadable, with the reason, and are not handed out (SPEC D4).
+    Images that can't be opened become unreadable, with the reason, and are not handed out (SPEC D4). When the store
+    as a whole can't be used, they go on waiting.
     """
     project = Project.objects.select_related("dataset__datastore").get(pk=project_id)
     if count is None:
         ready = LabelTask.objects.in_project(project).queued().count()
         count = max(target_size(project) - ready, 0)
     n_queued = 0
-    while n_queued < count:
+    is_down = bool(cache.get(_down_key(project)))
+    while n_queued < count and not is_down:
         tasks = list(
             LabelTask.objects.in_project(project).waiting().select_related("image")[: min(BATCH, count - n_queued)]
         )
         if not tasks:
             break
-        n_queued += _open_and_queue(project, tasks)
+        n_more, is_down = _open_and_queue(project, tasks)
+        n_queued += n_more
     return n_queued
 
 
@@ -99,27 +107,39 @@ def feed_all() -> None:
         feed(pk)
 
 
-def _open_and_queue(project: Project, tasks: list[LabelTask]) -> int:
-    """Prepare the images of waiting tasks, outside any transaction, then queue those that could be opened."""
+def _open_and_queue(project: Project, tasks: list[LabelTask]) -> tuple[int, bool]:
+    """Prepare the images of waiting tasks, outside any transaction, then queue those that could be opened.
+
+    Return how many that were, and whether the store turned out not to be usable.
+    """
     datastore = project.dataset.datastore
     images = {task.image_id: task.image for task in tasks}
     unmeasured = [image for image in images.values() if image.width is None]
-    results = previews.prepare(
-        datastore.open(),
-        datastore.pk,
-        [(image.pk, image.path, image.etag) for image in unmeasured],
-        SIZES_OF_BOXES if project.is_detection else SIZES_OF_GRIDS,
-    )
-    broken: set[int] = set()
-    for image_id, facts in results:
-        image = images[image_id]
-        if isinstance(facts, previews.Unreadable):
-            image.problem, image.problem_detail = Image.Problem.UNREADABLE, str(facts)[:300]
-            broken.add(image_id)
-        else:
-            image.width, image.height, image.orientation = facts.width, facts.height, facts.orientation
+    waiting = [(image.pk, image.path, image.etag) for image in unmeasured]
+    opened = [image for image in images.values() if image.width is not None]
+    broken: list[Image] = []
+    is_down = False
+    sizes = SIZES_OF_BOXES if project.is_detection else SIZES_OF_GRIDS
+    try:
+        for image_id, facts in previews.prepare(datastore.open(), datastore.pk, waiting, sizes):
+            image = images[image_id]
+            if isinstance(facts, previews.Unreadable):
+                image.problem, image.problem_detail = Image.Problem.UNREADABLE, str(facts)[:300]
+                broken.append(image)
+            else:
+                image.width, image.height, image.orientation = facts.width, facts.height, facts.orientation
+                opened.append(image)
+    except StoreError as error:
+        logger.warning("Project %s waits for its images: %s", project.pk, error)
+        cache.set(_down_key(project), str(error), DOWN_SECONDS)
+        is_down = True
+    done = [image for image in unmeasured if image.width is not None or image.problem]
     with transaction.atomic():
-        Image.objects.bulk_update(unmeasured, ["width", "height", "orientation", "problem", "problem_detail"])
+        Image.objects.bulk_update(done, ["width", "height", "orientation", "problem", "problem_detail"])
         mine = LabelTask.objects.filter(pk__in=[task.pk for task in tasks], status=Status.WAITING)
         mine.filter(image__in=broken).update(status=Status.UNREADABLE)
-        return mine.update(status=Status.QUEUED)
+        return mine.filter(image__in=opened).update(status=Status.QUEUED), is_down
+
+
+def _down_key(project: Project) -> str:
+    return f"store-down-{project.dataset.datastore_id}"

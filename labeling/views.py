@@ -34,6 +34,7 @@ from projects import previews
 from projects.access import get_project_to_label
 from projects.markdown import render_markdown
 from projects.models import Image, Project
+from projects.stores import StoreError
 
 YEAR = 365 * 24 * 3600
 
@@ -232,6 +233,8 @@ def preview(request: LabelerRequest, pk: int, size: str) -> HttpResponseBase:
             path = previews.ensure(datastore.open(), datastore.pk, image.path, image.etag, wanted)
     except previews.Unreadable as error:
         return HttpResponseNotFound(str(error), content_type="text/plain; charset=utf-8")
+    except StoreError as error:
+        return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
     response = FileResponse(path.open("rb"), content_type="image/jpeg")
     response["Cache-Control"] = f"private, max-age={YEAR}, immutable"
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -33,6 +33,8 @@ ASSIST_DOWNLOAD = env.bool("ASSIST_DOWNLOAD", default=True)
 ASSIST_IN_PROCESS = env.bool("ASSIST_IN_PROCESS", default=False)
 # Folders in which managers may place local datastores; empty: anywhere the server can read.
 LOCAL_ROOTS = env.list("LOCAL_ROOTS", default=[])
+# Hosts, hosts with a port, and networks inside which datastores may lie, as "minio:9000,10.1.0.0/16"; "*" is anywhere.
+PRIVATE_ENDPOINTS = env.list("PRIVATE_ENDPOINTS", default=[])
 
 
 def _kept_secret_key() -> str:
@@ -302,4 +304,6 @@ LOGGING = {
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # The clouds' libraries tell of each request, with addresses that are nobody's business.
+    "loggers": {name: {"level": "WARNING"} for name in ("azure", "boto3", "botocore", "google", "urllib3")},
 }

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 def check_place(datastore: Datastore) -> None:
-    """Refuse a local folder that the site may not use, or that would open the site's own data to managers.
+    """Refuse what can't be opened, and a folder that the site may not use or that would open its own data to managers.
 
     Raises ValidationError. The default datastore lies inside DATA_DIR, and so may others below it; anything else
     there (the database, the key, previews, exports being written) is the site's own.
     """
     if datastore.kind != datastore.Kind.LOCAL:
+        try:
+            datastore.open()
+        except StoreError as error:
+            raise ValidationError(str(error)) from error
         return
     if not Path(datastore.container).is_absolute():
         raise ValidationError({"container": _("Give the folder's full path, from “/” on.")})

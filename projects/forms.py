@@ -328,13 +328,33 @@ class AssistForm(ConsoleForm):
 
 
 class DatastoreForm(forms.ModelForm):
-    """A place that holds images. The secret can be written and is never shown (SPEC D1)."""
+    """A place that holds images, with the fields that its kind has.
 
+    The secret can be written and is never shown (SPEC D1).
+    """
+
+    OPTIONS = {"azure": ["account", "endpoint"], "s3": ["endpoint", "region", "access_key"], "gcs": ["endpoint"]}
+
+    account = forms.CharField(label=gettext_lazy("Storage account"), max_length=24, required=False)
+    endpoint = forms.CharField(
+        label=gettext_lazy("Endpoint"),
+        max_length=300,
+        required=False,
+        help_text=gettext_lazy("Empty: the provider's own. Otherwise as “https://storage.example.com”."),
+    )
+    region = forms.CharField(label=gettext_lazy("Region"), max_length=40, required=False)
+    access_key = forms.CharField(label=gettext_lazy("Access key"), max_length=200, required=False)
     secret = forms.CharField(
         label=gettext_lazy("Secret"),
         required=False,
         strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    signed_urls = forms.BooleanField(
+        label=gettext_lazy("Browsers fetch original files from the store itself, by signed addresses"),
+        help_text=gettext_lazy("Switch it off where browsers can't reach the store: the site then hands them on."),
+        required=False,
+        initial=True,
     )
 
     class Meta:
@@ -344,18 +364,31 @@ class DatastoreForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for bound in self.fields.values():
-            bound.widget.attrs["class"] = "input"
-        for name in ("container", "prefix"):
-            self.fields[name].widget.attrs |= {"class": "input mono", "spellcheck": "false"}
+            if not isinstance(bound.widget, PLAIN):
+                bound.widget.attrs["class"] = "input"
+        for name in ("container", "prefix", "account", "endpoint", "region", "access_key"):
+            self.fields[name].widget.attrs |= {"class": "input mono", "spellcheck": "false", "autocomplete": "off"}
+        for name, value in (self.instance.options or {}).items():
+            if name in self.fields:
+                self.initial[name] = value
         self.fields["prefix"].help_text = _("Only what lies below this folder of it. Empty: all of it.")
         has_secret = bool(self.instance.encrypted_secret)
         self.fields["secret"].help_text = (
-            _("A secret is kept, encrypted. Empty: it stays as it is.") if has_secret else _("Local folders need none.")
+            _("A secret is kept, encrypted. Empty: it stays as it is.")
+            if has_secret
+            else _("It is kept encrypted and never shown. Empty: the container is read as anybody may.")
         )
 
     def clean(self) -> dict[str, Any]:
-        """Put the secret where the model's own checks look for it."""
+        """Put the options and the secret where the model's own checks look for them."""
         data = super().clean() or self.cleaned_data
+        kind = data.get("kind", "")
+        known = {name for names in self.OPTIONS.values() for name in names} | {"signed_urls"}
+        options = {name: value for name, value in (self.instance.options or {}).items() if name not in known}
+        options |= {name: data[name] for name in self.OPTIONS.get(kind, ()) if data.get(name)}
+        if kind in self.OPTIONS and not data.get("signed_urls"):
+            options["signed_urls"] = False
+        self.instance.options = options
         if data.get("secret"):
             self.instance.secret = data["secret"]
         return data

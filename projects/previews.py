@@ -27,11 +27,12 @@ from typing import Literal, TypeVar
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from projects.stores import CHUNK, Store, StoreError
+from projects.stores import CHUNK, Store, StoreDown, StoreError
 
 SIZES = (512, 2048)
 SECONDS_PER_IMAGE = 30.0
 IDLE_SECONDS = 30.0
+MAX_BYTES = 500 * 1024**2  # of one file, as in uploads
 Size = int | Literal["full"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,6 +67,8 @@ def prepare(
 ) -> Iterator[tuple[int, ImageFacts | Unreadable]]:
     """Measure images and draw their previews, several at once; yield each entry's id with what came of it.
 
+    Raises StoreDown when the store can't be used, which says nothing about the images that are left.
+
     ``entries`` are (id, key, etag). A child that hangs or dies costs its own image only.
     """
     sizes = tuple(sizes)
@@ -94,7 +97,7 @@ def _several_at_once(
 
 
 def ensure(store: Store, datastore_id: int, key: str, etag: str, size: Size) -> Path:
-    """Return the preview's path, drawing it now if it isn't there. Raises Unreadable."""
+    """Return the preview's path, drawing it now if it isn't there. Raises Unreadable and StoreDown."""
     path = preview_path(datastore_id, key, etag, size)
     if not path.exists():
         _render(store, key, {size: path})
@@ -119,11 +122,22 @@ def _render(store: Store, key: str, targets: dict[Size, Path], head_only: bool =
     try:
         with _source(store, key) as source:
             reply = _children.ask({"source": source, "targets": job_targets, "head_only": head_only})
+    except StoreDown:
+        raise
     except StoreError as error:
-        raise Unreadable(str(error)) from error
+        raise Unreadable(str(error)) from _down(store, error)
     if "error" in reply:
         raise Unreadable(str(reply["error"]))
     return ImageFacts(**reply)  # type: ignore[arg-type]
+
+
+def _down(store: Store, error: StoreError) -> StoreError:
+    """Return the error of one file. Raises StoreDown if the store as a whole can't be used."""
+    try:
+        store.check()
+    except StoreError as down:
+        raise StoreDown(str(down)) from error
+    return error
 
 
 @contextmanager
@@ -137,6 +151,8 @@ def _source(store: Store, key: str) -> Iterator[str]:
     with store.open(key) as remote, tempfile.NamedTemporaryFile(prefix="labelsite-") as copy:
         while chunk := remote.read(CHUNK):
             copy.write(chunk)
+            if copy.tell() > MAX_BYTES:
+                raise Unreadable(_("The file is larger than %(n)d MB.") % {"n": MAX_BYTES // 1024**2})
         copy.flush()
         yield copy.name
 

@@ -16,6 +16,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from projects.models import Project
 from tests import make
+from tests.clouds.servers import SERVERS, Server
+from tests.clouds.weather import Weather
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +121,40 @@ def open_page(chromium: Browser, live_server: LiveServer) -> Iterator[Callable[.
     for context in contexts:
         context.close()
     assert errors == []
+
+
+@pytest.fixture(scope="session")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """The clouds' servers, each started when a test first asks for it and ended with the last one."""
+    running: dict[str, Server] = {}
+
+    def server(kind: str) -> Server:
+        if kind not in running:
+            running[kind] = SERVERS[kind](tmp_path_factory.mktemp(kind))
+        return running[kind]
+
+    yield server
+    for one in running.values():
+        one.end()
+
+
+@pytest.fixture(params=sorted(SERVERS))
+def cloud(request: pytest.FixtureRequest, clouds: Callable[[str], Server], settings: Any) -> Server:
+    """Each of the clouds in turn; the operator lets stores lie on this machine."""
+    settings.PRIVATE_ENDPOINTS = ["127.0.0.1"]
+    return clouds(request.param)
+
+
+@pytest.fixture
+def weather(settings: Any) -> Iterator[Callable[[Server], Weather]]:
+    """A proxy in front of a server, for what goes wrong on the way."""
+    settings.PRIVATE_ENDPOINTS = ["127.0.0.1"]
+    proxies = []
+
+    def before(server: Server) -> Weather:
+        proxies.append(Weather(server.port))
+        return proxies[-1]
+
+    yield before
+    for proxy in proxies:
+        proxy.end()

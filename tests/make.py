@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from io import BytesIO
 from pathlib import Path
 
 from django.contrib.auth.models import User
@@ -34,6 +35,13 @@ def pictures(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> Path
     return folder
 
 
+def tiny_png() -> bytes:
+    """Return a picture as the bytes of a file."""
+    file = BytesIO()
+    Picture.new("RGB", (8, 6), (200, 60, 90)).save(file, "PNG")
+    return file.getvalue()
+
+
 def dataset(folder: Path, pattern: str = "**/*.*", owner: User | None = None) -> Dataset:
     """Make a dataset of a folder, in a datastore of its own."""
     number = next(_numbers)
@@ -54,6 +62,21 @@ def project(
         task_type=task_type,
         dataset=dataset(folder, owner=owner),
         classes=[(name, None) for name in classes],
+        created_by=owner,
+        **more,  # type: ignore[arg-type]
+    )
+    made.refresh_from_db()
+    return made
+
+
+def project_of(owner: User, store: Datastore, pattern: str = "**/*.*", **more: object) -> Project:
+    """Make a multi-class project of what a pattern finds in a datastore."""
+    number = next(_numbers)
+    made = create_project(
+        name=f"project {number}",
+        task_type="multiclass",
+        dataset=Dataset.objects.create(name=f"set {number}", datastore=store, pattern=pattern, created_by=owner),
+        classes=[(name, None) for name in ("cat", "dog", "bird")],
         created_by=owner,
         **more,  # type: ignore[arg-type]
     )

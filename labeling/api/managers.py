@@ -27,6 +27,8 @@ from projects.models import Image, Project
 from projects.rest import ApiViewSet, Conflict
 from projects.stores import StoreError
 
+URL_SECONDS = 300
+
 
 class ImagesSerializer(serializers.Serializer):
     """Images by their ids: all or nothing."""
@@ -136,7 +138,10 @@ class ProjectImageViewSet(ApiViewSet):
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     @action(detail=True, methods=["get"])
     def file(self, request: Request, project: str, pk: str) -> HttpResponseBase:
-        """The original file, to be saved: a browser never shows it as a page."""
+        """The original file, to be saved: a browser never shows it as a page.
+
+        What lies in a cloud is fetched from there, by an address that works for some minutes.
+        """
         projects = Project.objects.labelable_by(request.user) | Project.objects.reviewable_by(request.user)
         image = (
             Image.objects.filter(pk=pk, project__in=projects, project_id=project)
@@ -146,7 +151,10 @@ class ProjectImageViewSet(ApiViewSet):
         if image is None:
             raise Http404(_("There is no such image."))
         try:
-            content = image.project.dataset.datastore.open().open(image.path)
+            store = image.project.dataset.datastore.open()
+            if url := store.url(image.path, URL_SECONDS):
+                return redirect(url)
+            content = store.open(image.path)
         except StoreError as error:
             raise Http404(str(error)) from error
         response = FileResponse(

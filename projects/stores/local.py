@@ -1,7 +1,4 @@
-"""Storage access: list in pages, browse, open, write. Keys are data, never paths of this machine.
-
-Every kind of datastore is one class here. `LocalStore` reads a folder; listing is in code point order and resumable.
-"""
+"""A folder of this machine as a store; listing is in code point order."""
 
 from __future__ import annotations
 
@@ -10,83 +7,16 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-CHUNK = 1024 * 1024
-MAX_KEY_BYTES = 1024  # what S3, Azure and Google take, and what a column of the database holds
+from projects.stores.base import CHUNK, Datastore, Entry, Folder, Page, Store, StoreError, can_be_key, is_text, shown
+
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
-class StoreError(Exception):
-    """What is wrong with a store, in words for a person; never a secret or what a server answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file in a store; ``etag`` changes with its content."""
-
-    key: str
-    size: int
-    etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """One level of a store; ``is_cut`` when there is more than was asked for."""
-
-    folders: list[str]
-    files: list[Entry]
-    is_cut: bool
-
-
-class Datastore(Protocol):
-    """What a store needs to know of the datastore that it opens."""
-
-    kind: str
-    container: str
-    prefix: str
-    options: dict[str, object]
-
-    @property
-    def secret(self) -> str:
-        """The decrypted secret."""
-
-
-class Store(Protocol):
-    """A place that holds files, addressed by keys with "/" between their parts."""
-
-    def pages(self, prefix: str = "", after: str = "", page_size: int = 5000) -> Iterator[list[Entry]]:
-        """Yield every file below the folder ``prefix``, in code point order of the key, those after ``after`` only."""
-
-    def browse(self, folder: str, limit: int = 500) -> Folder:
-        """Return one level: the names of its folders, and its files."""
-
-    def open(self, key: str) -> BinaryIO:
-        """Open a file for reading."""
-
-    def write(self, key: str, content: BinaryIO, overwrite: bool = False) -> str:
-        """Write a file and return its key. Raises FileExistsError unless ``overwrite``."""
-
-    def exists(self, key: str) -> bool:
-        """Whether there is such a file."""
-
-    def delete(self, key: str) -> None:
-        """Remove a file; one that is not there is no error."""
-
-    def url(self, key: str, seconds: int) -> str | None:
-        """Return an address that works for some seconds without a password; None when the store has no such thing."""
-
-    def path(self, key: str) -> Path | None:
-        """Return where the file lies on this machine; None when it lies elsewhere."""
-
-    def check(self) -> None:
-        """Raise StoreError if the store can't be reached or read."""
 
 
 class LocalStore:
@@ -99,14 +29,14 @@ class LocalStore:
     def __init__(self, root: str | Path, prefix: str = "") -> None:
         self.container = Path(root)
         if "\0" in str(root):
-            raise StoreError(_("“%(folder)s” is not the name of a folder.") % {"folder": _shown(str(root))})
+            raise StoreError(_("“%(folder)s” is not the name of a folder.") % {"folder": shown(str(root))})
         parts = _parts(prefix.strip("/")) if prefix.strip("/") else []
         self.root = self.container.joinpath(*parts)
         self.n_skipped = 0
         self._base = f"{str(self.root).rstrip('/')}/"
         self._real_root = os.path.realpath(self.root)
         if not _is_below(self._real_root, os.path.realpath(self.container)):
-            raise StoreError(_("The prefix “%(prefix)s” leads out of the folder.") % {"prefix": _shown(prefix)})
+            raise StoreError(_("The prefix “%(prefix)s” leads out of the folder.") % {"prefix": shown(prefix)})
 
     def lies_below(self, folder: str | Path) -> bool:
         """Whether the store's root is this folder or below it, links followed."""
@@ -122,7 +52,7 @@ class LocalStore:
         except (OSError, ValueError) as error:
             raise _words(error, str(self.root)) from error
 
-    def pages(self, prefix: str = "", after: str = "", page_size: int = 5000) -> Iterator[list[Entry]]:
+    def pages(self, prefix: str = "", after: str = "", page_size: int = 5000) -> Iterator[Page]:
         """Yield the files below ``prefix``; a folder that can't be read raises StoreError.
 
         Memory holds one page, and the names of the folders on the way to where the walk is.
@@ -134,7 +64,7 @@ class LocalStore:
             self._locate(start[:-1])
         walk = self._walk(start, after)
         while page := list(islice(walk, page_size)):
-            yield page
+            yield Page(page, page[-1].key)
 
     def _walk(self, start: str, after: str) -> Iterator[Entry]:
         """Walk depth first; a folder sorts as its name with "/", so that keys come in code point order."""
@@ -161,7 +91,7 @@ class LocalStore:
                     name = entry.name
                     if name.startswith("."):
                         continue
-                    if not _can_be_key(folder + name):
+                    if not can_be_key(folder + name):
                         self.n_skipped += 1
                     elif entry.is_dir(follow_symlinks=False):
                         names.append(name + "/")
@@ -206,7 +136,7 @@ class LocalStore:
         """Return the file's place. Raises StoreError for a key that would lead out of the folder."""
         path = self.root.joinpath(*_parts(key))
         if not self._is_inside(path):
-            raise StoreError(_("“%(key)s” leads out of this datastore.") % {"key": _shown(key)})
+            raise StoreError(_("“%(key)s” leads out of this datastore.") % {"key": shown(key)})
         return path
 
     def path(self, key: str) -> Path | None:
@@ -222,7 +152,7 @@ class LocalStore:
             raise _words(error, key) from error
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise StoreError(_("“%(key)s” is not a file.") % {"key": _shown(key)})
+            raise StoreError(_("“%(key)s” is not a file.") % {"key": shown(key)})
         return os.fdopen(handle, "rb")
 
     def exists(self, key: str) -> bool:
@@ -284,8 +214,8 @@ def _put(written: Path, path: Path, overwrite: bool) -> None:
 def _parts(key: str) -> list[str]:
     """Return the parts of a key. Raises StoreError for one that is not the name of anything below a root."""
     parts = key.split("/")
-    if "\0" in key or any(part in ("", ".", "..") for part in parts) or not _is_text(key):
-        raise StoreError(_("“%(key)s” is not a name inside this datastore.") % {"key": _shown(key)})
+    if "\0" in key or any(part in ("", ".", "..") for part in parts) or not is_text(key):
+        raise StoreError(_("“%(key)s” is not a name inside this datastore.") % {"key": shown(key)})
     return parts
 
 
@@ -303,47 +233,15 @@ def _words(error: OSError | ValueError, name: str) -> StoreError:
     text = next((words for kind, words in texts.items() if isinstance(error, kind)), None)
     if text is None:
         text = _("“%(name)s” can't be used: %(reason)s.")
-    return StoreError(text % {"name": _shown(name), "reason": getattr(error, "strerror", None) or _("bad name")})
+    return StoreError(text % {"name": shown(name), "reason": getattr(error, "strerror", None) or _("bad name")})
 
 
-def _shown(name: str) -> str:
-    """Return a name so that any page can show it: no broken characters, no kilobytes."""
-    text = name.encode("utf-8", "replace").decode().replace("\0", "?")
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _can_be_key(name: str) -> bool:
-    if len(name) <= MAX_KEY_BYTES // 4 and name.isascii():
-        return True
-    return _is_text(name) and len(name.encode()) <= MAX_KEY_BYTES
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8; Python shows other bytes as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _open_local(datastore: Datastore) -> Store:
+def open_store(datastore: Datastore) -> Store:
     store = LocalStore(datastore.container, datastore.prefix)
     allowed = [*settings.LOCAL_ROOTS, settings.DATA_DIR / "datastore"]
     if settings.LOCAL_ROOTS and not any(store.lies_below(root) for root in allowed):
         raise StoreError(
             _("“%(folder)s” is not a folder that this site may use. Ask its operator to add it to LOCAL_ROOTS.")
-            % {"folder": _shown(datastore.container)}
+            % {"folder": shown(datastore.container)}
         )
     return store
-
-
-# Another kind of datastore is one more line here.
-OPENERS = {"local": _open_local}
-
-
-def store_for(datastore: Datastore) -> Store:
-    """Return the store of a datastore. Raises StoreError for a kind that this version can't open."""
-    if datastore.kind not in OPENERS:
-        raise StoreError(_("This version of labelsite opens local folders only; other kinds will follow."))
-    return OPENERS[datastore.kind](datastore)
