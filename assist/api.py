@@ -98,8 +98,7 @@ class AssistRunViewSet(ApiViewSet):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End a run without a result; 409 when it has ended already."""
-        run = get_object_or_404(self.get_queryset(), pk=pk)
-        get_project_to_manage(request.user, run.project_id)
+        run = get_object_or_404(AssistRun.objects.manageable_by(request.user), pk=pk)
         try:
             runs.cancel(run)
         except WrongState:

@@ -11,4 +11,4 @@ class AssistConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the cycle to what it follows; torch stays unloaded."""
-        from assist import receivers  # noqa: F401 (models must be loaded first)
+        from assist import places, receivers  # noqa: F401 (models must be loaded first)

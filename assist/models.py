@@ -24,6 +24,10 @@ class AssistRunQuerySet(models.QuerySet["AssistRun"]):
         """Runs of the projects whose dashboard the user may open."""
         return self.filter(project__in=Project.objects.reviewable_by(user))
 
+    def manageable_by(self, user: Person) -> AssistRunQuerySet:
+        """Runs of the projects that the user may configure."""
+        return self.filter(project__in=Project.objects.manageable_by(user))
+
     def active(self) -> AssistRunQuerySet:
         """Runs that wait or are under way."""
         return self.filter(state__in=ACTIVE)

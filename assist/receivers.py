@@ -22,12 +22,6 @@ def look_after_labels(project: Project, **kwargs: Any) -> None:
         transaction.on_commit(lambda: cycle.look_soon(project))
 
 
-@receiver(labeling_signals.asking_for_next_training)
-def tell_next_training(project: Project, **kwargs: Any) -> dict[str, int] | None:
-    """Say how far it is to the next training (SPEC B3)."""
-    return cycle.next_training_data(project)
-
-
 @receiver(signals.assist_changed)
 def follow_the_settings(project: Project, **kwargs: Any) -> None:
     """Begin at once when assistance was switched on; take back what waits when it was switched off."""

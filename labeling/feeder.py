@@ -73,7 +73,10 @@ def feed_now(project: Project, count: int) -> bool:
     if not is_first:
         turn.acquire()
     try:
-        return (not is_first and is_ready(project)) or feed(project.pk, count) > 0
+        if not is_first and is_ready(project):
+            return True
+        # Nothing queued here may mean that a worker queued the same tasks a moment before.
+        return feed(project.pk, count) > 0 or is_ready(project)
     finally:
         turn.release()
 

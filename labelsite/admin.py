@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
+from assist import console as assist_console
 from exports.console import download, exports
 from labeling import data_tab
 from labeling.console import projects
@@ -47,6 +48,12 @@ class ProjectAdmin(ModelAdmin):
             door("<int:pk>/data/correct/", data_tab.correct, "correct"),
             door("<int:pk>/data/<int:image>/", data_tab.panel, "image"),
             door("<int:pk>/details/", details.details, "details"),
+            door("<int:pk>/train/", assist_console.train, "train"),
+            door("<int:pk>/runs/", assist_console.run_list, "runs"),
+            door("<int:pk>/runs/<int:run>/", assist_console.run_page, "run"),
+            door("<int:pk>/runs/<int:run>/log/", assist_console.run_log, "run_log"),
+            door("<int:pk>/runs/<int:run>/cancel/", assist_console.cancel, "run_cancel"),
+            door("<int:pk>/runs/<int:run>/retry/", assist_console.retry, "run_retry"),
             door("<int:pk>/exports/", exports, "exports"),
             door("<int:pk>/exports/<int:export>/", download, "download"),
         ]

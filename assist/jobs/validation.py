@@ -111,7 +111,7 @@ def measure(model: Model, judged: Judged) -> dict[str, Any]:
         "accuracy": float(right.mean()) if len(right) else None,
         "unlabeled": len(judged.about),
         "classes": model.classes,
-        "curve": promise.curve(judged.verdicts.rank[judges], right, judged.open_verdicts.rank),
+        "curve": curve(judged),
         "calibration_error": calibration_error(judged.verdicts.shown[judges], right),
         "per_class": per_class(model.classes, truth, said),
     }
@@ -120,6 +120,17 @@ def measure(model: Model, judged: Judged) -> dict[str, Any]:
         np.add.at(matrix, (truth.argmax(1), said.argmax(1)), 1)
         metrics["confusion"] = matrix.tolist()
     return metrics
+
+
+def curve(judged: Judged) -> list[dict[str, float]]:
+    """Return measured and guaranteed accuracy at many thresholds, those that left before counted in."""
+    rank, right = judged.verdicts.rank[judged.is_judge], judged.right[judged.is_judge]
+    points = promise.curve(rank, right, judged.open_verdicts.rank)
+    for point in points:
+        above = rank >= point["threshold"]
+        n, k = judged.facts.n + int(above.sum()), judged.facts.k + int((~right & above).sum())
+        point["guaranteed"] = 1 - promise.upper_bound(k, n)
+    return points
 
 
 def per_class(classes: list[int], truth: np.ndarray, said: np.ndarray) -> list[dict[str, Any]]:

@@ -19,13 +19,13 @@ DIGEST = "none-mobilenet_v2"  # what the network has without weights
 STAGES = (96, 160, 1280)
 
 
-def project(owner: User, folder: Path, count: int = 60, noise: float = 0.2, **more: Any) -> Project:
+def project(owner: User, folder: Path, count: int = 60, noise: float = 0.2, **assist: Any) -> Project:
     """Make an assisted project; the truth of an image is its number modulo the number of classes."""
-    assist = {"enabled": True, "min_labels": 20, "target_precision": 0.6, "device": "cpu", "clustering": False}
-    made = make.project(owner, make.pictures(folder, count, (8, 8)), assist={"enabled": False}, **more)
+    made = make.project(owner, make.pictures(folder, count, (8, 8)))
     plant(made, noise)
-    for name, value in (assist | more.pop("assist", {})).items():
-        setattr(made, {"target_precision": "assist_target"}.get(name, f"assist_{name}"), value)
+    settings = {"enabled": True, "min_labels": 20, "target": 0.6, "device": "cpu", "clustering": False}
+    for name, value in (settings | assist).items():
+        setattr(made, f"assist_{name}", value)
     made.save()
     return made
 
