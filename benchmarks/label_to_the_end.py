@@ -100,6 +100,12 @@ class Site:
         self.manage("create_user", name, "--role", role, "--password-stdin", text=PASSWORD)
         return self.manage("create_token", name)
 
+    def ask(self, key: str, path: str) -> Any:
+        """Read from the API."""
+        request = urllib.request.Request(f"{self.url}/api/v1/{path}", headers={"Authorization": f"Token {key}"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
     def call(self, key: str, path: str, body: dict[str, Any]) -> Any:
         """Call the API."""
         request = urllib.request.Request(
@@ -128,7 +134,7 @@ def answer_of(item: dict[str, Any], truth: Truth, ids: dict[str, int], task_type
 
 def label_by_api(site: Site, key: str, project: int, truth: Truth, task_type: str, done: list[str]) -> None:
     """Work as one labeler until nothing is left."""
-    (mine,) = [p for p in pages_of(site, key) if p["id"] == project]
+    (mine,) = [p for p in site.ask(key, "labeling/projects/")["results"] if p["id"] == project]
     ids = {label["name"]: label["id"] for label in mine["classes"]}
     page = site.call(key, f"labeling/projects/{project}/claim/", {})["page"]
     while page:
@@ -136,13 +142,6 @@ def label_by_api(site: Site, key: str, project: int, truth: Truth, task_type: st
         answer = site.call(key, f"labeling/pages/{page['id']}/submit/", {"items": items, "seconds": 1, "next": True})
         done += [item["image"]["path"] for item in page["items"]]
         page = answer["next"]
-
-
-def pages_of(site: Site, key: str) -> list[dict[str, Any]]:
-    """Return the projects that the labeler sees."""
-    request = urllib.request.Request(f"{site.url}/api/v1/labeling/projects/", headers={"Authorization": f"Token {key}"})
-    with urllib.request.urlopen(request) as answer:
-        return list(json.load(answer)["results"])
 
 
 def label_in_browser(site: Site, name: str, project: int, truth: Truth, task_type: str, done: list[str]) -> None:
