@@ -60,6 +60,7 @@ class ProjectAssistRunViewSet(ApiViewSet):
 
     serializer_class = AssistRunSerializer
     queryset = AssistRun.objects.none()
+    costly = frozenset({"create"})
 
     def list(self, request: Request, project: str) -> Response:
         """The project's runs, newest first."""
@@ -84,7 +85,6 @@ class AssistRunViewSet(ApiViewSet):
     """One run."""
 
     serializer_class = AssistRunSerializer
-    lookup_value_regex = r"\d+"
 
     def get_queryset(self) -> Any:
         """Only those of projects whose dashboard the caller may open."""
@@ -98,7 +98,7 @@ class AssistRunViewSet(ApiViewSet):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End a run without a result; 409 when it has ended already."""
-        run = get_object_or_404(AssistRun.objects.manageable_by(request.user), pk=pk)
+        run: AssistRun = get_object_or_404(AssistRun.objects.manageable_by(request.user), pk=pk)
         try:
             runs.cancel(run)
         except WrongState:

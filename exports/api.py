@@ -100,6 +100,7 @@ class ProjectExportViewSet(ApiViewSet):
 
     serializer_class = ExportSerializer
     queryset = Export.objects.none()
+    costly = frozenset({"create"})
 
     def list(self, request: Request, project: str) -> Response:
         """The project's exports, newest first."""
@@ -125,7 +126,6 @@ class ExportViewSet(ApiViewSet):
     """One export."""
 
     serializer_class = ExportSerializer
-    lookup_value_regex = r"\d+"
 
     def get_queryset(self) -> Any:
         """Only those of projects that the caller may export."""

@@ -49,8 +49,14 @@ class Answer:
 
 
 def digest(items: object) -> str:
-    """Return a fingerprint of submitted items, so that the same submit again is known."""
-    return hashlib.sha256(orjson.dumps(items, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    """Return a fingerprint of submitted items, so that the same submit again is known.
+
+    Raises InvalidAnswer for what no database could hold: half characters, numbers without end.
+    """
+    try:
+        return hashlib.sha256(orjson.dumps(items, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError:
+        raise InvalidAnswer(_("The answers hold a text or a number that can't be stored.")) from None
 
 
 def check_answers(project: Project, tasks: Iterable[LabelTask], items: object) -> list[Answer]:
@@ -95,7 +101,7 @@ def _skip(task: LabelTask, item: Mapping[str, Any]) -> Answer:
     if reason not in SkipReason.values:
         choices = ", ".join(SkipReason.values)
         raise InvalidAnswer(_("Skip an image for one of these reasons: %(choices)s.") % {"choices": choices}, task.pk)
-    if not isinstance(note, str) or len(note) > 500:
+    if not isinstance(note, str) or len(note) > 500 or "\0" in note:
         raise InvalidAnswer(_("A note is a text of at most 500 characters."), task.pk)
     return Answer(task.pk, skip=reason, note=note)
 

@@ -43,6 +43,9 @@ class ImageFilter:
         unknown = [s for s in statuses if s not in Status.values]
         if unknown:
             raise InvalidFilter(_("“%(status)s” is not a state.") % {"status": unknown[0]})
+        path = str(query.get("path", ""))
+        if "\0" in path:
+            raise InvalidFilter(_("No path holds a NUL character."))
         kind = str(query.get("kind", ""))
         if kind and kind not in Kind.values:
             raise InvalidFilter(_("“%(kind)s” is not a kind of task.") % {"kind": kind})
@@ -53,7 +56,7 @@ class ImageFilter:
             since=_moment(query, "since"),
             until=_moment(query, "until"),
             kind=kind,
-            path=str(query.get("path", ""))[:1024],
+            path=path[:1024],
             confidence_from=_share(query, "confidence_from"),
             confidence_to=_share(query, "confidence_to"),
         )

@@ -148,7 +148,6 @@ def as_json(project: Project) -> dict[str, object]:
         "needs_review": counts.needs_review,
         "unreadable": counts.unreadable,
         "missing": counts.missing,
-        "removed": counts.removed,
         "pending": {"unqueued": counts.unqueued, "queued": counts.queued, "claimed": counts.claimed},
         "queue": counts.queue,
         "labels": {str(pk): n for pk, n in counts.labels.items()},

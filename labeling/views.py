@@ -6,15 +6,7 @@ import json
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import (
-    FileResponse,
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBase,
-    HttpResponseNotFound,
-    JsonResponse,
-)
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotFound, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -28,15 +20,14 @@ from labeling.answers import InvalidAnswer
 from labeling.doors import labeler_required
 from labeling.models import LabelerSettings, LabelPage
 from labeling.pages import layout_for, page_data
+from labeling.pictures import get_image, preview_response
 from labeling.queue import Lapsed, Paused
 from labeling.submit import Reviewed, correct, correctable_tasks, submit
 from projects import previews
 from projects.access import get_project_to_label
 from projects.markdown import render_markdown
-from projects.models import Image, Project
+from projects.models import Project
 from projects.stores import StoreError
-
-YEAR = 365 * 24 * 3600
 
 
 class LabelerRequest(HttpRequest):
@@ -221,24 +212,12 @@ def instructions(request: LabelerRequest, pk: int) -> HttpResponse:
 @require_GET
 def preview(request: LabelerRequest, pk: int, size: str) -> HttpResponseBase:
     """A re-encoded picture of an image that I may see; made now if the worker has not made it yet."""
-    projects = Project.objects.labelable_by(request.user) | Project.objects.reviewable_by(request.user)
-    image = Image.objects.filter(pk=pk, project__in=projects).select_related("project__dataset__datastore").first()
-    if image is None:
-        raise Http404(_("There is no such image."))
-    datastore = image.project.dataset.datastore
-    wanted: previews.Size = int(size) if size.isdigit() else "full"
-    path = previews.preview_path(datastore.pk, image.path, image.etag, wanted)
     try:
-        if not path.exists():
-            path = previews.ensure(datastore.open(), datastore.pk, image.path, image.etag, wanted)
+        return preview_response(get_image(request.user, pk), size)
     except previews.Unreadable as error:
         return HttpResponseNotFound(str(error), content_type="text/plain; charset=utf-8")
     except StoreError as error:
         return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
-    response = FileResponse(path.open("rb"), content_type="image/jpeg")
-    response["Cache-Control"] = f"private, max-age={YEAR}, immutable"
-    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return response
 
 
 def root(request: HttpRequest) -> HttpResponse:

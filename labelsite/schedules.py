@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.management import call_command
 from django_q.models import Schedule
 
 EVERY_MINUTE = {
@@ -13,6 +14,15 @@ EVERY_MINUTE = {
     "pick up lost runs of models": "assist.runs.reap",
     "train models": "assist.cycle.look_at_all",
 }
+EVERY_DAY = {
+    "forget old calls of the API": "projects.idempotency.forget_old_calls",
+    "forget old sessions": "labelsite.schedules.forget_old_sessions",
+}
+
+
+def forget_old_sessions() -> None:
+    """Delete the sessions that have run out."""
+    call_command("clearsessions")
 
 
 def make_schedules(**kwargs: Any) -> None:
@@ -21,3 +31,5 @@ def make_schedules(**kwargs: Any) -> None:
         Schedule.objects.update_or_create(
             name=name, defaults={"func": function, "schedule_type": Schedule.MINUTES, "minutes": 1}
         )
+    for name, function in EVERY_DAY.items():
+        Schedule.objects.update_or_create(name=name, defaults={"func": function, "schedule_type": Schedule.DAILY})

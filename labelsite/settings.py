@@ -59,6 +59,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=_LOCAL_HOSTS if (DEBUG or DEVE
 if not ALLOWED_HOSTS:
     raise ImproperlyConfigured("Set ALLOWED_HOSTS to the names under which the site is reached, with commas.")
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 
 # --- Applications -------------------------------------------------------------------------------
 
@@ -199,22 +200,45 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": [
-        "rest_framework.throttling.AnonRateThrottle",
-        "rest_framework.throttling.UserRateThrottle",
-    ],
-    "DEFAULT_THROTTLE_RATES": {"anon": "60/min", "user": env.str("API_RATE", default="6000/min")},
+    "DEFAULT_PARSER_CLASSES": ["projects.parsers.StrictJSONParser"],
+    "DEFAULT_METADATA_CLASS": None,  # the schema says it
+    "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_SCHEMA_CLASS": "labelsite.schema.Schema",
+    "DEFAULT_THROTTLE_CLASSES": ["projects.throttles.CallThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "anon": "60/min",
+        "user": env.str("API_RATE", default="6000/min"),
+        "jobs": env.str("API_JOB_RATE", default="60/min"),
+    },
+    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,  # whose word on the caller's address is taken
     "EXCEPTION_HANDLER": "labelsite.problems.problem_details",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "labelsite",
-    "DESCRIPTION": "Label images, run labeling projects and take the labels away.",
+    "DESCRIPTION": "Label images, run labeling projects and take the labels away. Send your key as "
+    "`Authorization: Token <key>`. Lists come in pages: follow `next`. Times are ISO 8601 in UTC; boxes are "
+    "`[x, y, width, height]` in pixels of the image as displayed, from the top left.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "TaskType": "projects.models.Project.TaskType",
+        "ProjectState": "projects.models.Project.State",
+        "DatastoreKind": "projects.models.Datastore.Kind",
+        "JobState": "projects.models.Refresh.State",
+        "RunState": "assist.models.AssistRun.State",
+        "RunKind": "assist.models.AssistRun.Kind",
+        "TaskKind": "labeling.models.Kind",
+        "TaskStatus": "labeling.models.Status",
+        "SkipReason": "labeling.models.SkipReason",
+        "EventAction": "labeling.models.LabelEvent.Action",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "labelsite.schema.add_what_always_holds",
+    ],
 }
 
 # --- The managers' console: unfold's theme in the colours of static/css/tokens.css ----------------------
@@ -283,7 +307,7 @@ HTTPS = env.bool("HTTPS", default=not (DEBUG or DEVELOPMENT))
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-if env.bool("BEHIND_PROXY", default=False):
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 CONTENT_SECURITY_POLICY = {

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import ProtectedError
-from django.shortcuts import get_object_or_404
+from django.db.models import Prefetch, ProtectedError, prefetch_related_objects
+from django.http import Http404
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, permissions, serializers, status
 from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied
@@ -18,17 +18,20 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from projects import examples
 from projects import refresh as refreshing
-from projects.access import get_project_to_manage
+from projects.access import get_project_to_manage, lock
 from projects.assist_settings import change_assist
-from projects.creation import ASSIST_FIELDS, create_project
+from projects.creation import create_project
 from projects.models import Dataset, DatasetQuerySet, Datastore, DatastoreQuerySet, LabelClass, Project, Refresh
 from projects.patterns import PatternError
 from projects.patterns import parse as parse_pattern
-from projects.rest import ApiViewSet, Conflict
+from projects.rest import ApiViewSet, Conflict, IdField
 from projects.stores import StoreError
 from projects.transitions import WrongState
 from projects.uploads import receive
+
+MAX_CLASSES = 1000
 
 
 class IsManager(permissions.DjangoModelPermissions):
@@ -44,7 +47,8 @@ class IsManager(permissions.DjangoModelPermissions):
 class DatastoreSerializer(serializers.ModelSerializer):
     """A place that holds images; its secret can be written and never read."""
 
-    secret = serializers.CharField(write_only=True, required=False, allow_blank=True)
+    secret = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=100_000)
+    options = serializers.DictField(required=False)
 
     class Meta:
         model = Datastore
@@ -60,12 +64,6 @@ class DatastoreSerializer(serializers.ModelSerializer):
             "created_at",
         ]
         read_only_fields = ["is_default", "created_at"]
-
-    def validate_options(self, options: Any) -> dict[str, Any]:
-        """Options are an object."""
-        if not isinstance(options, dict):
-            raise serializers.ValidationError(_("Options are an object of names and values."))
-        return options
 
     def save(self, **kwargs: Any) -> Datastore:
         """Save with the model's own checks."""
@@ -88,6 +86,13 @@ class DatastoreTestSerializer(serializers.Serializer):
     detail = serializers.CharField()
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List datastores"),
+    retrieve=extend_schema(summary="Get a datastore"),
+    create=extend_schema(summary="Add a datastore", examples=examples.NEW_DATASTORE),
+    partial_update=extend_schema(summary="Change a datastore", examples=examples.DATASTORE_CHANGE),
+    destroy=extend_schema(summary="Delete a datastore"),
+)
 class DatastoreViewSet(
     mixins.ListModelMixin,
     mixins.CreateModelMixin,
@@ -102,7 +107,7 @@ class DatastoreViewSet(
     serializer_class = DatastoreSerializer
     permission_classes = [IsManager]
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
-    lookup_value_regex = r"\d+"
+    costly = frozenset({"test"})
 
     def get_queryset(self) -> Any:
         """Only what the caller may use (SPEC R3)."""
@@ -131,7 +136,7 @@ class DatastoreViewSet(
         except ProtectedError:
             raise Conflict(_("Datasets use this datastore. Delete them first.")) from None
 
-    @extend_schema(request=None, responses=DatastoreTestSerializer)
+    @extend_schema(summary="Test a datastore", request=None, responses=DatastoreTestSerializer)
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
         """Try whether the datastore can be reached, and say what is wrong."""
@@ -171,21 +176,33 @@ class DatasetSerializer(serializers.ModelSerializer):
         return pattern
 
 
+class RefusedFileSerializer(serializers.Serializer):
+    """A file that was not taken, and why."""
+
+    name = serializers.CharField()
+    reason = serializers.CharField()
+
+
 class UploadReportSerializer(serializers.Serializer):
     """What became of uploaded files."""
 
     stored = serializers.ListField(child=serializers.CharField())
     kept = serializers.ListField(child=serializers.CharField())
-    refused = serializers.ListField(child=serializers.DictField(child=serializers.CharField()))
+    refused = RefusedFileSerializer(many=True)
 
 
+@extend_schema_view(
+    list=extend_schema(summary="List datasets"),
+    retrieve=extend_schema(summary="Get a dataset"),
+    create=extend_schema(summary="Add a dataset", examples=examples.NEW_DATASET),
+)
 class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     """Datasets: the images that a pattern finds in a datastore."""
 
     queryset = Dataset.objects.all()
     serializer_class = DatasetSerializer
     permission_classes = [IsManager]
-    lookup_value_regex = r"\d+"
+    costly = frozenset({"files"})
 
     def get_queryset(self) -> Any:
         """Only what the caller may use (SPEC R3)."""
@@ -196,13 +213,15 @@ class DatasetViewSet(mixins.ListModelMixin, mixins.CreateModelMixin, mixins.Retr
         serializer.save(created_by=self.request.user)
 
     @extend_schema(
+        summary="Upload images",
         request={
             "multipart/form-data": {
                 "type": "object",
                 "properties": {
-                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                    "files": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1},
                     "overwrite": {"type": "boolean"},
                 },
+                "required": ["files"],
             }
         },
         responses={201: UploadReportSerializer},
@@ -236,7 +255,7 @@ class InstructionsSerializer(serializers.Serializer):
     """Where the instructions are, or what they say (Markdown)."""
 
     url = serializers.URLField(required=False, allow_blank=True, max_length=500)
-    text = serializers.CharField(required=False, allow_blank=True)
+    text = serializers.CharField(required=False, allow_blank=True, max_length=100_000)
 
 
 class AssistSerializer(serializers.Serializer):
@@ -257,7 +276,7 @@ class NewProjectSerializer(serializers.Serializer):
     name = serializers.CharField(max_length=100)
     task_type = serializers.ChoiceField(choices=Project.TaskType.choices)
     dataset = UsableField(queryset=Dataset.objects.all())
-    classes = NewClassSerializer(many=True, allow_empty=False)
+    classes = NewClassSerializer(many=True, allow_empty=False, max_length=MAX_CLASSES)  # type: ignore[call-arg]
     instructions = InstructionsSerializer(required=False)
     incremental_refresh = serializers.BooleanField(required=False, default=False)
     assist = AssistSerializer(required=False)
@@ -268,17 +287,43 @@ class ProjectChangeSerializer(serializers.Serializer):
 
     name = serializers.CharField(max_length=100, required=False)
     task_type = serializers.CharField(required=False)
-    dataset = serializers.IntegerField(required=False)
+    dataset = IdField(required=False)
     instructions = InstructionsSerializer(required=False)
     incremental_refresh = serializers.BooleanField(required=False)
     assist = AssistSerializer(required=False)
 
 
+class ProjectClassSerializer(serializers.ModelSerializer):
+    """A class that can be chosen."""
+
+    class Meta:
+        model = LabelClass
+        fields = ["id", "name", "color"]
+
+
+class ProjectInstructionsSerializer(serializers.Serializer):
+    """Where the instructions are, and what they say (Markdown)."""
+
+    url = serializers.CharField(source="instructions_url")
+    text = serializers.CharField(source="instructions_text")
+
+
+class ProjectAssistSerializer(serializers.Serializer):
+    """The settings of ML assisted labeling."""
+
+    enabled = serializers.BooleanField(source="assist_enabled")
+    device = serializers.CharField(source="assist_device")
+    target_precision = serializers.FloatField(source="assist_target")
+    min_labels = serializers.IntegerField(source="assist_min_labels")
+    threshold = serializers.FloatField(source="assist_threshold", allow_null=True)
+
+
 class ProjectSerializer(serializers.ModelSerializer):
     """A project as it stands."""
 
-    instructions = serializers.SerializerMethodField()
-    assist = serializers.SerializerMethodField()
+    classes = ProjectClassSerializer(source="current_classes", many=True)
+    instructions = ProjectInstructionsSerializer(source="*")
+    assist = ProjectAssistSerializer(source="*")
 
     class Meta:
         model = Project
@@ -289,19 +334,21 @@ class ProjectSerializer(serializers.ModelSerializer):
             "dataset",
             "state",
             "failure",
+            "classes",
             "instructions",
             "incremental_refresh",
             "assist",
             "created_at",
         ]
 
-    def get_instructions(self, project: Project) -> dict[str, str]:
-        """The link and the text."""
-        return {"url": project.instructions_url, "text": project.instructions_text}
 
-    def get_assist(self, project: Project) -> dict[str, Any]:
-        """The settings of ML assisted labeling."""
-        return {name: getattr(project, field) for name, field in ASSIST_FIELDS.items()}
+CURRENT_CLASSES = Prefetch("classes", queryset=LabelClass.objects.current(), to_attr="current_classes")
+
+
+def as_json(project: Project) -> dict[str, Any]:
+    """Return the project in the shape of API.md."""
+    prefetch_related_objects([project], CURRENT_CLASSES)
+    return dict(ProjectSerializer(project).data)
 
 
 class RefreshSerializer(serializers.ModelSerializer):
@@ -338,24 +385,35 @@ class ProjectViewSet(ApiViewSet):
 
     serializer_class = ProjectSerializer
     permission_classes = [permissions.IsAuthenticated, ProjectPermission]
-    lookup_value_regex = r"\d+"
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
+    costly = frozenset({"create", "refresh"})
 
     def get_queryset(self) -> Any:
         """Only what the caller manages or reviews."""
         user = self.request.user
-        return Project.objects.manageable_by(user) | Project.objects.reviewable_by(user)
+        projects = Project.objects.manageable_by(user) | Project.objects.reviewable_by(user)
+        return projects.distinct().prefetch_related(CURRENT_CLASSES)
 
+    @extend_schema(summary="List projects")
     def list(self, request: Request) -> Response:
-        """The caller's projects."""
-        page = self.paginate_queryset(self.get_queryset().distinct())
+        """The projects that the caller manages or reviews, newest first."""
+        page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(ProjectSerializer(page, many=True).data)
 
+    @extend_schema(summary="Get a project")
     def retrieve(self, request: Request, pk: str) -> Response:
         """One project."""
-        return Response(ProjectSerializer(get_object_or_404(self.get_queryset().distinct(), pk=pk)).data)
+        project = self.get_queryset().filter(pk=pk).first()
+        if project is None:
+            raise Http404(_("There is no such project."))
+        return Response(ProjectSerializer(project).data)
 
-    @extend_schema(request=NewProjectSerializer, responses={201: ProjectSerializer})
+    @extend_schema(
+        summary="Make a project",
+        request=NewProjectSerializer,
+        responses={201: ProjectSerializer},
+        examples=examples.NEW_PROJECT,
+    )
     def create(self, request: Request) -> Response:
         """Make a project: it initializes, then starts by itself."""
         form = NewProjectSerializer(data=request.data, context={"request": request})
@@ -373,12 +431,18 @@ class ProjectViewSet(ApiViewSet):
             incremental_refresh=data["incremental_refresh"],
             assist=data.get("assist"),
         )
-        return Response(ProjectSerializer(project).data, status=status.HTTP_201_CREATED)
+        return Response(as_json(project), status=status.HTTP_201_CREATED)
 
-    @extend_schema(request=ProjectChangeSerializer, responses=ProjectSerializer)
+    @extend_schema(
+        summary="Change a project",
+        request=ProjectChangeSerializer,
+        responses=ProjectSerializer,
+        examples=examples.PROJECT_CHANGE,
+    )
+    @transaction.atomic
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change what may change; 409 for the task type and the dataset (SPEC S2)."""
-        project = get_project_to_manage(request.user, pk)
+        project = lock(get_project_to_manage(request.user, pk))
         form = ProjectChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         data = form.validated_data
@@ -389,15 +453,17 @@ class ProjectViewSet(ApiViewSet):
         instructions = data.get("instructions", {})
         changes = {name: data[name] for name in ("name", "incremental_refresh") if name in data}
         changes |= {f"instructions_{name}": value for name, value in instructions.items()}
-        with transaction.atomic():
-            for name, value in changes.items():
-                setattr(project, name, value)
-            project.full_clean()
-            project.save(update_fields=list(changes))
-            if data.get("assist"):
-                project = change_assist(project, data["assist"])
-        return Response(ProjectSerializer(project).data)
+        if "incremental_refresh" in changes:
+            changes["next_refresh_at"] = None  # it is reckoned anew
+        for name, value in changes.items():
+            setattr(project, name, value)
+        project.full_clean()
+        project.save(update_fields=list(changes))
+        if data.get("assist"):
+            project = change_assist(project, data["assist"])
+        return Response(as_json(project))
 
+    @extend_schema(summary="Delete a project")
     def destroy(self, request: Request, pk: str) -> Response:
         """Delete the project and its labels; its exports stay."""
         from projects.deletion import delete_project  # its receivers are apps above
@@ -412,27 +478,30 @@ class ProjectViewSet(ApiViewSet):
                 change(project)
         except WrongState:
             raise Conflict(refusal) from None
-        return Response(ProjectSerializer(project).data)
+        return Response(as_json(project))
 
-    @extend_schema(request=None, responses=ProjectSerializer)
+    @extend_schema(summary="Pause a project", request=None, responses=ProjectSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Stop handing out images and taking labels."""
         return self._change_state(pk, Project.pause, _("Only a running project can be paused."))
 
-    @extend_schema(request=None, responses=ProjectSerializer)
+    @extend_schema(summary="Resume a project", request=None, responses=ProjectSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on after a pause."""
         return self._change_state(pk, Project.resume, _("Only a paused project can be resumed."))
 
-    @extend_schema(request=None, responses={202: RefreshSerializer})
+    @extend_schema(summary="Look for new images", request=None, responses={202: RefreshSerializer})
     @action(detail=True, methods=["post"])
     def refresh(self, request: Request, pk: str) -> Response:
         """Look for new, changed and missing images now."""
         project = get_project_to_manage(request.user, pk)
         start = refreshing.retry if project.state == Project.State.FAILED else refreshing.enqueue
-        record = start(project)
+        try:
+            record = start(project)
+        except WrongState:
+            raise Conflict(_("The project has been started again already.")) from None
         return Response(RefreshSerializer(record).data, status=status.HTTP_202_ACCEPTED)
 
 

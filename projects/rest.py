@@ -1,105 +1,100 @@
-"""What all views of the API share: cursor paging, idempotency keys, small building blocks."""
+"""What all views of the API share: strict addresses, paging, throttles, idempotency keys."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any, cast
+from typing import Any
 
-from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
-from django.utils.translation import gettext_lazy as _
-from rest_framework.exceptions import APIException
-from rest_framework.pagination import CursorPagination
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    NotAuthenticated,
+    ValidationError,
+)
 from rest_framework.request import Request
-from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import GenericViewSet
 
-from projects.models import IdempotentCall
+from projects.idempotency import IdempotentMixin
+from projects.paging import KeysetPagination
+from projects.throttles import JobThrottle
 
-UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+MAX_ID = 10**18 - 1
+ID = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID}  # what the schema says of ids
+PAGING = frozenset({"cursor", "page_size"})
+SECRETS = frozenset({"token", "key", "api_key", "apikey", "access_token", "auth", "authorization", "password"})
 
 
 class Conflict(APIException):
     """The state of things does not allow it: 409."""
 
     status_code = 409
-    default_detail = _("This can't be done in the present state.")
+    default_detail = gettext_lazy("This can't be done in the present state.")
     default_code = "conflict"
 
 
-class KeysetPagination(CursorPagination):
-    """Cursor paging by id: as fast on the last page as on the first."""
+class Unavailable(APIException):
+    """Something that the site needs can't be reached: 503, to be tried again."""
 
-    page_size = 100
-    max_page_size = 1000
-    page_size_query_param = "page_size"
-    ordering = "-id"
+    status_code = 503
+    wait = 10  # seconds, for Retry-After
 
 
-class _Replay(APIException):
-    """Carries the answer that was given before to the end of the request."""
+class IdField(serializers.IntegerField):
+    """The id of a row."""
 
-    def __init__(self, call: IdempotentCall) -> None:
-        super().__init__()
-        self.call = call
-
-
-class IdempotentMixin:
-    """Unsafe calls accept ``Idempotency-Key``: the same key and body give the same answer once more (API.md).
-
-    Calls that failed on the server's side, or that were throttled, may be tried again.
-    """
-
-    _call: IdempotentCall | None = None
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """After the caller is known: answer a call that was made before, or note that this one has begun."""
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
-        key = request.headers.get("Idempotency-Key", "")
-        if not key or request.method not in UNSAFE_METHODS:
-            return
-        name = hashlib.sha256(f"{request.method} {request.get_full_path()} {key}".encode()).hexdigest()
-        body = hashlib.sha256(b"" if request.content_type.startswith("multipart/") else request.body).hexdigest()
-        user = cast(User, request.user)
-        try:
-            with transaction.atomic():
-                self._call = IdempotentCall.objects.create(user=user, name=name, body=body)
-        except IntegrityError:
-            call = IdempotentCall.objects.get(user=user, name=name)
-            if call.body != body:
-                raise Conflict(_("This Idempotency-Key was used before, with another body.")) from None
-            if call.status is None:
-                raise Conflict(_("The first call with this Idempotency-Key is still under way.")) from None
-            raise _Replay(call) from None
-
-    def handle_exception(self, exception: Exception) -> Response:
-        """Turn a replay into the answer that was given before."""
-        if isinstance(exception, _Replay):
-            return Response(exception.call.answer, status=exception.call.status)
-        try:
-            return super().handle_exception(exception)  # type: ignore[misc]
-        except Exception:
-            self._forget()
-            raise
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Keep the answer for a call that comes again."""
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
-        if self._call is not None:
-            if response.status_code >= 500 or response.status_code == 429:
-                self._forget()
-            else:
-                self._call.status, self._call.answer = response.status_code, getattr(response, "data", None)
-                self._call.save(update_fields=["status", "answer"])
-        return response
-
-    def _forget(self) -> None:
-        if self._call is not None:
-            self._call.delete()
-            self._call = None
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 1, "max_value": MAX_ID, **kwargs})
 
 
 class ApiViewSet(IdempotentMixin, GenericViewSet):
-    """The base of every view of the API."""
+    """The base of every view of the API.
+
+    Query parameters are those that the schema names (``@extend_schema(parameters=...)``), and no other: what a caller
+    misspells, or tries, is refused and not passed over. ``costly`` names the actions that start long work;
+    ``label_actions`` those that a token may call which can only label.
+    """
 
     pagination_class = KeysetPagination
+    lookup_value_regex = "[0-9]{1,18}"
+    costly: frozenset[str] = frozenset()
+    label_actions: frozenset[str] = frozenset()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check caller, rates and parameters before anything is done."""
+        try:
+            super().initial(request, *args, **kwargs)
+        except (AuthenticationFailed, NotAuthenticated):
+            self.check_throttles(request)  # guessing counts too
+            raise
+
+    def check_permissions(self, request: Request) -> None:
+        """Who may call comes first; then whether the address is one that the schema knows."""
+        super().check_permissions(request)
+        unknown = set(request.query_params) - self._parameters()
+        if unknown & SECRETS:
+            words = _("A key does not belong into an address, where logs keep it. Send it as “Authorization: Token …”.")
+            raise ValidationError({name: [words] for name in sorted(unknown & SECRETS)})
+        if unknown:
+            raise ValidationError({name: [_("There is no such parameter here.")] for name in sorted(unknown)})
+
+    def _parameters(self) -> frozenset[str]:
+        """Return the query parameters that the schema names for this action."""
+        handler = getattr(self, self.action or "", None)
+        if handler is None:
+            return frozenset()
+        names = set(PAGING if self.action == "list" else ())
+        if schema_class := getattr(handler, "kwargs", {}).get("schema"):
+            schema = schema_class()
+            schema.view, schema.method = self, self.request.method
+            parameters = schema.get_override_parameters()
+            names |= {p.name for p in parameters if isinstance(p, OpenApiParameter) and p.location == "query"}
+        return frozenset(names)
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        """Calls that start long work have a lower rate."""
+        throttles = super().get_throttles()
+        return [*throttles, JobThrottle()] if self.action in self.costly else throttles

@@ -52,5 +52,8 @@ class TokenAuthentication(KeyAuthentication):
     def _check_scope(self, request: Request, token: ApiToken) -> None:
         if token.scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
             raise PermissionDenied(_("This token can only read."))
-        if token.scope == ApiToken.Scope.LABEL and "/labeling/" not in request.path:
+        view = request.parser_context.get("view") if request.parser_context else None
+        if token.scope == ApiToken.Scope.LABEL and getattr(view, "action", "") not in getattr(
+            view, "label_actions", ()
+        ):
             raise PermissionDenied(_("This token can only label."))

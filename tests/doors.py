@@ -22,7 +22,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from assist.models import AssistRun
 from exports import jobs
-from exports.models import Export
+from exports.models import Export, LabeledDataset
 from labeling.submit import submit
 from projects.access import set_people
 from projects.models import Image, Project
@@ -105,6 +105,8 @@ class World:
         jobs.enqueue(project, owner, {})
         export = Export.objects.get(project=project)
         run = AssistRun.objects.create(project=project, kind="training", state="done")
+        jobs.enqueue(project, owner, {}, "dataset")
+        dataset = LabeledDataset.objects.get(project=project)
         token, _key = create_token(owner)
         self.nouns = {
             "project": project.pk,
@@ -116,6 +118,8 @@ class World:
             "exports": export.pk,
             "assist-runs": run.pk,
             "runs": run.pk,
+            "name": dataset.name,
+            "version": dataset.version,
             "datastore": project.dataset.datastore_id,
             "datastores": project.dataset.datastore_id,
             "dataset": project.dataset_id,
@@ -131,6 +135,7 @@ class World:
             "r": ContentType.objects.get_for_model(Project).pk,
             "object_id": project.pk,
             "url": "no-such-page/",
+            "path": "no-such-address",  # of the API
             **dict.fromkeys(("schedule", "success", "failure", "ormq"), 1),
             **dict.fromkeys(("accessattempt", "accesslog", "accessfailurelog"), 1),
         }

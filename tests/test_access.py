@@ -59,7 +59,8 @@ def test_other_managers_projects_are_in_no_list(project: Project, rival: User, q
         assert answer.status_code == 200
         assert project.name not in answer.content.decode()
         assert project.dataset.name not in answer.content.decode()
-    assert visitor.get(f"/api/v1/projects/{query}").json()["results"] == []
+    assert visitor.get("/api/v1/projects/").json()["results"] == []
+    assert visitor.get(f"/api/v1/projects/{query}").status_code == 400  # what the schema does not name is refused
 
 
 def test_other_managers_datastores_can_not_be_used(project: Project, rival: User) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
@@ -16,14 +16,15 @@ from rest_framework.response import Response
 
 from labeling import queue
 from labeling.answers import InvalidAnswer
-from labeling.models import LabelPage
+from labeling.api.images import BoxField, PictureSerializer, PrelabelSerializer, with_api_addresses
+from labeling.models import Kind, LabelPage, SkipReason
 from labeling.pages import classes_data, items_data, layout_for, page_tasks
 from labeling.progress import progress
 from labeling.queue import Lapsed, Paused
 from labeling.submit import submit
 from projects.access import get_project_to_label
 from projects.models import Project
-from projects.rest import ApiViewSet, Conflict
+from projects.rest import ApiViewSet, Conflict, IdField
 
 
 class ClassSerializer(serializers.Serializer):
@@ -46,30 +47,18 @@ class LabelerProjectSerializer(serializers.Serializer):
     instructions_url = serializers.CharField()
 
 
-class BoxSerializer(serializers.Serializer):
+class GivenBoxSerializer(serializers.Serializer):
     """A class and a box: x, y, width, height in pixels of the image as displayed."""
 
-    label_class = serializers.IntegerField()
-    box = serializers.ListField(child=serializers.FloatField(), min_length=4, max_length=4)
+    label_class = IdField()
+    box = BoxField()
 
 
-class PrelabelSerializer(serializers.Serializer):
-    """A suggestion: of a model, of an import, or what stood before a restart."""
+class PageImageSerializer(PictureSerializer):
+    """An image on a page has been opened, so its size is known."""
 
-    label_class = serializers.IntegerField()
-    confidence = serializers.FloatField(allow_null=True)
-    box = serializers.ListField(child=serializers.FloatField(), required=False)
-
-
-class PageImageSerializer(serializers.Serializer):
-    """An image to look at; its size is as displayed, in pixels."""
-
-    id = serializers.IntegerField()
-    path = serializers.CharField()
     width = serializers.IntegerField()
     height = serializers.IntegerField()
-    preview_url = serializers.CharField()
-    file_url = serializers.CharField()
 
 
 class PageItemSerializer(serializers.Serializer):
@@ -85,7 +74,7 @@ class PageSerializer(serializers.Serializer):
     """A page that is leased to the caller."""
 
     id = serializers.IntegerField()
-    kind = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Kind.choices)
     lease_expires_at = serializers.DateTimeField()
     items = PageItemSerializer(many=True)
 
@@ -100,17 +89,17 @@ class ClaimedSerializer(serializers.Serializer):
     """A page, or why there is none: "paused" or "empty"."""
 
     page = PageSerializer(allow_null=True)
-    reason = serializers.CharField(required=False)
+    reason = serializers.ChoiceField(choices=["paused", "empty"], required=False)
 
 
 class AnswerSerializer(serializers.Serializer):
     """An answer: labels, or boxes (none of them says "no objects"), or a reason to skip."""
 
-    id = serializers.IntegerField()
-    labels = serializers.ListField(child=serializers.IntegerField(), required=False)
-    boxes = BoxSerializer(many=True, required=False)
-    skip = serializers.CharField(required=False)
-    note = serializers.CharField(required=False, allow_blank=True)
+    id = IdField()
+    labels = serializers.ListField(child=IdField(), required=False)
+    boxes = GivenBoxSerializer(many=True, required=False)
+    skip = serializers.ChoiceField(choices=SkipReason.choices, required=False)
+    note = serializers.CharField(required=False, allow_blank=True, max_length=500)
 
 
 class SubmitSerializer(serializers.Serializer):
@@ -134,6 +123,22 @@ class RenewedSerializer(serializers.Serializer):
     lease_expires_at = serializers.DateTimeField()
 
 
+SIX_IMAGES = OpenApiExample("Six images", value={"count": 6}, request_only=True)
+ANSWERS = [
+    OpenApiExample(
+        "Classes",
+        value={"items": [{"id": 41, "labels": [3]}, {"id": 42, "skip": "unclear"}], "next": True},
+        request_only=True,
+    ),
+    OpenApiExample(
+        "Boxes",
+        value={"items": [{"id": 41, "boxes": [{"label_class": 3, "box": [10, 20.5, 64, 48]}]}], "seconds": 12.5},
+        request_only=True,
+    ),
+    OpenApiExample("No objects", value={"items": [{"id": 41, "boxes": []}]}, request_only=True),
+]
+
+
 def lapsed() -> Conflict:
     """The error for a page that is not, or no longer, the caller's: whether it is there at all can't be told."""
     return Conflict(_("This page isn't yours, or its lease has run out. Nothing was written; claim a new one."))
@@ -146,11 +151,8 @@ def paused() -> Conflict:
 
 def api_page(project: Project, page: LabelPage) -> dict[str, Any]:
     """Return a page in the shape of API.md."""
-    items = items_data(project, page_tasks(page), {})
+    items = [with_api_addresses(project, item) for item in items_data(project, page_tasks(page), {})]
     for item in items:
-        image = item["image"]
-        url = reverse("api:image-file", args=[project.pk, image["id"]])
-        item["image"] = {k: image[k] for k in ("id", "path", "width", "height", "preview_url")} | {"file_url": url}
         del item["answer"]
     return {"id": page.pk, "kind": page.kind, "lease_expires_at": page.expires_at, "items": items}
 
@@ -163,17 +165,17 @@ def _next_page(project: Project, user: User, count: int | None) -> tuple[dict[st
     return (api_page(project, page), "") if page else (None, "empty")
 
 
-@extend_schema_view(list=extend_schema(responses=LabelerProjectSerializer(many=True)))
 class LabelingProjectViewSet(ApiViewSet):
     """Projects to label."""
 
     serializer_class = LabelerProjectSerializer
-    lookup_value_regex = r"\d+"
+    label_actions = frozenset({"list", "claim"})
 
     def get_queryset(self) -> Any:
         """Only what the caller may label."""
         return Project.objects.labelable_by(self.request.user)
 
+    @extend_schema(summary="List what I may label", responses=LabelerProjectSerializer(many=True))
     def list(self, request: Request) -> Response:
         """The projects that the caller may label."""
         page = self.paginate_queryset(self.get_queryset())
@@ -189,7 +191,7 @@ class LabelingProjectViewSet(ApiViewSet):
             "instructions_url": reverse("labeling:instructions", args=[project.pk]),
         }
 
-    @extend_schema(request=ClaimSerializer, responses=ClaimedSerializer)
+    @extend_schema(summary="Claim a page", request=ClaimSerializer, responses=ClaimedSerializer, examples=[SIX_IMAGES])
     @action(detail=True, methods=["post"])
     def claim(self, request: Request, pk: str) -> Response:
         """Get the caller's unfinished page, or a new one."""
@@ -204,7 +206,7 @@ class LabelingPageViewSet(ApiViewSet):
     """The caller's pages."""
 
     serializer_class = PageSerializer
-    lookup_value_regex = r"\d+"
+    label_actions = frozenset({"submit", "renew", "release"})
 
     def get_queryset(self) -> Any:
         """Only the caller's own."""
@@ -217,7 +219,7 @@ class LabelingPageViewSet(ApiViewSet):
         page.project = get_project_to_label(self.request.user, page.project_id)
         return page
 
-    @extend_schema(request=SubmitSerializer, responses=SubmittedSerializer)
+    @extend_schema(summary="Submit a page", request=SubmitSerializer, responses=SubmittedSerializer, examples=ANSWERS)
     @action(detail=True, methods=["post"])
     def submit(self, request: Request, pk: str) -> Response:
         """Store the answers of a page: all or nothing, and once however often it is sent."""
@@ -236,7 +238,7 @@ class LabelingPageViewSet(ApiViewSet):
             answer["next"], _reason = _next_page(page.project, page.labeler, page.wanted)
         return Response(answer)
 
-    @extend_schema(request=None, responses=RenewedSerializer)
+    @extend_schema(summary="Renew a lease", request=None, responses=RenewedSerializer)
     @action(detail=True, methods=["post"])
     def renew(self, request: Request, pk: str) -> Response:
         """Keep the page: its lease is counted from now."""
@@ -247,7 +249,7 @@ class LabelingPageViewSet(ApiViewSet):
             raise lapsed() from None
         return Response({"lease_expires_at": page.expires_at})
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(summary="Release a page", request=None, responses={204: None})
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Give the page back."""
