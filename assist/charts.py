@@ -108,3 +108,38 @@ def over_rounds(values: list[tuple[str, float]]) -> dict[str, Any] | None:
         ],
         "rows": [{"y": axes.y(value), "words": f"{100 * value:.0f}%"} for value in steps],
     }
+
+
+def precision_recall(metrics: dict[str, Any], classes: dict[int, Any]) -> dict[str, Any] | None:
+    """Return a detector's precision over recall, a line for each class (IoU 0.5)."""
+    lines = (metrics.get("detection") or {}).get("precision_at_recall") or []
+    axes = Axes(0.0)
+    shown = [
+        {"label_class": classes[pk], "points": axes.line([(at / 100, value) for at, value in enumerate(line)])}
+        for pk, line in zip(metrics.get("classes") or [], lines, strict=False)
+        if line and pk in classes
+    ]
+    return {**_frame(axes), "lines": shown} if shown else None
+
+
+def losses(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the loss over a training."""
+    points = metrics.get("losses") or []
+    if len(points) < 2:
+        return None
+    axes = Axes(0.0, max(value for _share, value in points) or 1.0)
+    rows = [{"y": axes.y(axes.high * n / 4), "words": f"{axes.high * n / 4:.2g}"} for n in range(5)]
+    return {**_frame(axes), "rows": rows, "points": axes.line([(share, value) for share, value in points])}
+
+
+def _frame(axes: Axes) -> dict[str, Any]:
+    quarters = [number / 4 for number in range(5)]
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "bottom": HEIGHT - BOTTOM,
+        "rows": [{"y": axes.y(value), "words": f"{100 * value:.0f}%"} for value in quarters],
+        "columns": [{"x": axes.x(value), "words": f"{100 * value:.0f}%"} for value in quarters],
+    }

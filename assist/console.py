@@ -51,6 +51,8 @@ def result(run: AssistRun) -> str:
     if run.state != AssistRun.State.DONE:
         return ""
     if run.kind == AssistRun.Kind.TRAINING:
+        if "boxes" in found:
+            return _("%(n)d images, %(m)d boxes") % {"n": found["labels"], "m": found["boxes"]}
         words = _("%(n)d labels, right on %(p).1f %%")
         return words % {"n": found.get("labels", 0), "p": 100 * (found.get("accuracy") or 0)}
     if run.kind == AssistRun.Kind.VALIDATION:
@@ -65,6 +67,8 @@ def result(run: AssistRun) -> str:
 def verdict(run: AssistRun) -> str:
     """Return the sentence that says whether a model is in use, and why."""
     found = run.metrics
+    if "thresholds" in found:
+        return verdict_on_boxes(found)
     decision = found.get("decision") or {}
     coverage = 100 * (decision.get("coverage") or 0)
     if found.get("is_fixed"):
@@ -92,6 +96,27 @@ def verdict(run: AssistRun) -> str:
         )
         return words % {"n": needed}
     return _("Not used: it is wrong too often, and more labels alone will not do. Clustering goes on.")
+
+
+def verdict_on_boxes(found: dict[str, Any]) -> str:
+    """Return the sentence for a detector."""
+    chosen, measured = found["thresholds"], found["measured"]
+    figures = {
+        "a": chosen["actions"],
+        "b": chosen["by_hand"],
+        "p": 100 * measured["precision"]["value"],
+        "q": 100 * measured["precision"]["bound"],
+        "m": 100 * measured["missed"]["value"],
+        "n": 100 * measured["missed"]["bound"],
+    }
+    if not found["used"]:
+        words = _("Not used: its boxes would cost %(a).1f actions an image, drawing by hand costs %(b).1f.")
+        return words % figures
+    words = _(
+        "In use: %(a).1f actions an image instead of %(b).1f by hand. %(p).0f %% of its boxes are right (at least "
+        "%(q).0f %% with 95 %% confidence), %(m).0f %% of the objects are missed (at most %(n).0f %%)."
+    )
+    return words % figures
 
 
 def rows(project: Project, count: int) -> list[dict[str, Any]]:
@@ -138,6 +163,8 @@ def _details(request: HttpRequest, project: Project, run: AssistRun, classes: di
         "verdict": verdict(run) if is_verdict else "",
         "figures": figures(run),
         "chart": charts.precision_and_coverage(found, run.config.get("target") or project.assist_target),
+        "recall": charts.precision_recall(found, classes),
+        "losses": charts.losses(found),
         "matrix": charts.confusion(found, classes),
         "per_class": class_rows(found, classes),
         "rounds": charts.over_rounds(accuracies(project, run)) if run.kind == AssistRun.Kind.TRAINING else None,
@@ -151,12 +178,23 @@ def figures(run: AssistRun) -> list[tuple[Any, str, str]]:
     """Return the large figures of a run: what, how much, and of what."""
     found = run.metrics
     shown: list[tuple[Any, str, str]] = []
-    if run.kind == AssistRun.Kind.TRAINING and found:
+    if "thresholds" in found:
+        measured, whole = found["measured"], found["detection"]
+        shown.append((_("mAP"), f"{whole['map'] or 0:.2f}", _("AP50 %(a).2f") % {"a": whole["ap50"] or 0}))
+        for name, key in ((_("Right boxes"), "precision"), (_("Missed objects"), "missed"), (_("Mean overlap"), "iou")):
+            limit = _("at most %(b).0f %%") if key == "missed" else _("at least %(b).0f %%")
+            words = limit % {"b": 100 * measured[key]["bound"]}
+            shown.append((name, f"{100 * measured[key]['value']:.0f}%", words))
+    elif "boxes" in found and run.kind == AssistRun.Kind.TRAINING:
+        aside = _("%(n)d more kept aside to judge it") % {"n": found["aside"]}
+        shown.append((_("Images"), f"{found['labels'] - found['aside']:,}", aside))
+        shown.append((_("Boxes"), f"{found['boxes']:,}", _("drawn by people")))
+    elif run.kind == AssistRun.Kind.TRAINING and found:
         shown.append(
             (_("Labels"), f"{found['labels']:,}", _("%(n)d of them confirmed suggestions") % {"n": found["confirmed"]})
         )
         shown.append((_("Right"), f"{100 * found['accuracy']:.1f}%", _("each judged by the model without it")))
-    if run.kind == AssistRun.Kind.VALIDATION and found:
+    elif run.kind == AssistRun.Kind.VALIDATION and found:
         if found.get("accuracy") is not None:
             of = ngettext("of %(n)d blind label", "of %(n)d blind labels", found["judges"]) % {"n": found["judges"]}
             shown.append((_("Right"), f"{100 * found['accuracy']:.1f}%", of))
@@ -170,7 +208,10 @@ def figures(run: AssistRun) -> list[tuple[Any, str, str]]:
         shown.append(
             (_("Prelabeled"), f"{found.get('suggested', 0):,}", _("of %(n)d images") % {"n": found["unlabeled"]})
         )
-        shown.append((_("Pages"), f"{found.get('pages', 0):,}", _("of one class each")))
+        if "boxes" in found:
+            shown.append((_("Boxes"), f"{found['boxes']:,}", _("filled in")))
+        else:
+            shown.append((_("Pages"), f"{found.get('pages', 0):,}", _("of one class each")))
     if run.kind == AssistRun.Kind.FEATURIZATION and found:
         shown.append((_("Images"), f"{found.get('images', 0):,}", _("looked at so far")))
         shown.append((_("On shared pages"), f"{found.get('grouped', 0):,}", _("the next ones in the queue")))

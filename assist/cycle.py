@@ -93,12 +93,12 @@ def check_can_start(project: Project, kind: str) -> None:
         raise runs.Refused(_("ML assisted labeling is off for this project. Switch it on first."))
     if project.state not in (Project.State.RUNNING, Project.State.PAUSED):
         raise runs.Refused(_("The project's images are not ready yet."))
-    if project.is_detection:
-        raise runs.Refused(_("Models learn classes only so far, no boxes."))
     if AssistRun.objects.filter(project=project).active().exists():
         raise runs.Busy(runs.active_run(project))
     if kind == AssistRun.Kind.TRAINING:
         _check_training(project)
+    elif kind == AssistRun.Kind.FEATURIZATION and project.is_detection:
+        raise runs.Refused(_("Alike images share a page in classification only."))
     elif kind == AssistRun.Kind.INFERENCE and newest_model(project) is None:
         raise runs.Refused(_("There is no model yet. Train one first."))
 
@@ -115,7 +115,7 @@ def _check_training(project: Project) -> None:
 
 def due(project: Project) -> str:
     """Return the kind of run that is to be started now, or nothing."""
-    if not project.assist_enabled or project.is_detection or not project.is_running or runs.active_run(project):
+    if not project.assist_enabled or not project.is_running or runs.active_run(project):
         return ""
     now = standing(project)
     if not now.left:

@@ -5,6 +5,7 @@ import tempfile
 
 os.environ["DEVELOPMENT"] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="labelsite-tests-")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch: threads that wait sleep, which is faster on shared cores
 os.environ["ASSIST_IN_PROCESS"] = "1"
 os.environ["ASSIST_DOWNLOAD"] = "0"
 from labelsite.settings import *  # noqa: E402,F403

@@ -10,6 +10,7 @@ import numpy as np
 from django.utils.translation import gettext as _
 
 from assist.cycle import is_certified
+from assist.jobs import detection
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model
 from assist.jobs.validation import BATCH, check_current, current_ledger, labels_of, load_current
@@ -29,6 +30,8 @@ BLANK_EVERY = 5  # with a fixed threshold every fifth image stays blank, or noth
 def perform(work: Work) -> Outcome:
     """Judge the blank images and publish what lies above the threshold."""
     training, validation = sources(work)
+    if work.project.is_detection:
+        return detection.infer(work, training, validation)
     model = load_current(work, training)
     ledger = current_ledger(work)
     if validation.config.get("ledger") != ledger.pk and is_certified(work.project):

@@ -9,7 +9,7 @@ import numpy as np
 from django.utils.translation import gettext as _
 
 from assist.cycle import standing
-from assist.jobs import features
+from assist.jobs import detection, features
 from assist.jobs.model import Model
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import Labeled, class_ids, read_labels
@@ -21,6 +21,8 @@ from projects.models import LabelClass, Project
 def perform(work: Work) -> Outcome:
     """Train the project's model."""
     work.configure(counted=standing(work.project).labels, task_type=work.project.task_type)
+    if work.project.is_detection:
+        return detection.train(work)
     classes = class_ids(work.project)
     labeled = read_labels(work.project, classes)
     check_labels(work.project, classes, labeled)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from assist.cycle import is_certified
+from assist.jobs import detection
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model, Verdicts
 from assist.jobs.work import Outcome, Unusable, Work
@@ -29,6 +30,8 @@ def perform(work: Work) -> Outcome:
     training = work.run.model
     if training is None:
         raise Unusable(_("There is no model to judge. Train one."))
+    if work.project.is_detection:
+        return detection.validate(work, training)
     model = load_current(work, training)
     ledger = current_ledger(work)
     judged = judge(work.project, model, ledger)

@@ -1,0 +1,292 @@
+"""The runs of projects with boxes: a detector is trained, judged by the actions that it saves, and its boxes shown.
+
+Every fifth blind image is kept aside for good: the detector never sees it. There is no promise for boxes; what is shown
+is measured instead (docs/assist.md).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from assist.jobs.features import weights_folder
+from assist.jobs.work import Outcome, Unusable, Work
+from assist.labels import blind_tasks, class_ids, labeled_tasks, read_unlabeled, suggested_tasks
+from assist.models import AssistRun, Prediction
+from assist.pictures import Pictures
+from assist.pipeline import detector as detectors
+from assist.pipeline.boxes import Boxes, Thresholds
+from assist.pipeline.weights import WrongWeights
+from labeling import feeder, suggestions
+from labeling.answers import InvalidAnswer, Label, fit_box
+from labeling.current import current_labels
+from labeling.models import Kind, LabelTask
+from labeling.suggestions import Suggestion
+from projects.models import Image, Project
+
+DETECTORS = {"mobilenet_v2": detectors.FAST, "resnet50": detectors.STRONG}
+ASIDE_EVERY = 5  # of the blind images, by their random rank
+BLANK_EVERY = 20  # of all images stay blank, so that new ones can be judged, too
+SIDE = 640  # pixels that a detector looks at
+MIN_ASIDE = 2
+CHUNK = 500
+BATCH = 2000
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One labeled image."""
+
+    task: LabelTask
+    boxes: Boxes
+    is_aside: bool
+
+
+def read_boxes(project: Project, classes: list[int]) -> list[Drawn]:
+    """Return the labeled images, with the boxes of the present classes."""
+    position = {pk: number for number, pk in enumerate(classes)}
+    tasks = list(labeled_tasks(project).select_related("image").order_by("rank", "pk"))
+    blind = set(blind_tasks(project).values_list("pk", flat=True))
+    labels = current_labels(task.pk for task in tasks)
+    found = []
+    for task in tasks:
+        given = [label for label in labels.get(task.pk, ()) if label.box and label.label_class in position]
+        boxes = Boxes(
+            np.array([label.box for label in given], float), np.array([position[label.label_class] for label in given])
+        )
+        found.append(Drawn(task, boxes, task.pk in blind and task.rank % ASIDE_EVERY == 0))
+    return found
+
+
+def samples(work: Work, drawn: list[Drawn], share: float) -> list[detectors.Sample]:
+    """Open the images; those that can't be read are left out."""
+    pictures = Pictures(work.project, SIDE)
+    found = []
+    source = pictures.read(one.task.image for one in drawn)
+    for number, (one, picture) in enumerate(zip(drawn, source, strict=True), 1):
+        if picture is not None:
+            found.append(detectors.Sample(picture, scaled(one.boxes, one.task.image, picture.width)))
+        words = _("looking at images: %(n)d of %(total)d") % {"n": number, "total": len(drawn)}
+        work.report(share * number / len(drawn), words)
+    if pictures.n_unreadable:
+        work.log(_("%(n)d images could not be read") % {"n": pictures.n_unreadable})
+    return found
+
+
+def scaled(boxes: Boxes, image: Image, width: int) -> Boxes:
+    """Return boxes in pixels of a picture that was opened smaller than the image is displayed."""
+    factor = width / image.width if image.width else 1.0
+    return Boxes(boxes.boxes * factor, boxes.classes, boxes.scores)
+
+
+def train(work: Work) -> Outcome:
+    """Train a detector on all labeled images but those kept aside."""
+    classes = class_ids(work.project)
+    drawn = read_boxes(work.project, classes)
+    seen = [one for one in drawn if not one.is_aside]
+    if not any(len(one.boxes) for one in seen):
+        raise Unusable(_("There is no labeled image with a box yet, so there is nothing to learn from."))
+    if len(drawn) - len(seen) < MIN_ASIDE:
+        raise Unusable(_("Too few labeled images to keep some aside to judge the model by. Label more."))
+    name = DETECTORS.get(work.project.assist_network, detectors.FAST)
+    given = samples(work, seen, 0.1)
+    losses: list[list[float]] = []
+
+    def progress(share: float, figures: dict[str, float]) -> None:
+        losses.append([round(share, 4), round(figures["loss"], 4)])
+        words = _("training: %(n)d %% done, loss %(loss).3f") % {"n": 100 * share, "loss": figures["loss"]}
+        work.report(0.1 + 0.85 * share, words)
+
+    started = time.monotonic()
+    try:
+        made = detectors.train(
+            given,
+            len(classes),
+            work.run.device,
+            name,
+            weights_folder(),
+            progress,
+            work.run.seed,
+            steps=settings.ASSIST_STEPS or None,
+            download=settings.ASSIST_DOWNLOAD,
+        )
+    except WrongWeights as error:
+        raise Unusable(str(error)) from error
+    seconds = time.monotonic() - started
+    work.configure(network=name, weights=made.source, weights_words=made.words, classes=classes)
+    work.log(f"{name}: {made.words}")
+    words = _("trained on %(n)d images with %(m)d boxes in %(s).0f s")
+    n_boxes = sum(len(one.boxes) for one in seen)
+    work.log(words % {"n": len(given), "m": n_boxes, "s": seconds})
+    made.save(work.folder / "detector.pt")
+    metrics = {
+        "labels": len(drawn),
+        "aside": len(drawn) - len(seen),
+        "boxes": n_boxes,
+        "losses": losses[:: max(1, len(losses) // 100)],
+        "fit_seconds": round(seconds, 1),
+    }
+    return Outcome(metrics, {"detector": "detector.pt"}, follow=AssistRun.Kind.VALIDATION, model=work.run)
+
+
+def load(work: Work, training: AssistRun) -> detectors.Detector:
+    """Return a training's detector if it still fits the project. Raises Unusable."""
+    if sorted(training.config.get("classes", [])) != sorted(class_ids(work.project)):
+        raise Unusable(_("The classes changed meanwhile, so this model is not used. The next training has them."))
+    try:
+        return detectors.Detector.load(Path(training.folder) / training.artifacts["detector"])
+    except (WrongWeights, OSError, KeyError) as error:
+        raise Unusable(_("The files of the model can't be read: %(error)s. Train again.") % {"error": error}) from error
+
+
+def validate(work: Work, training: AssistRun) -> Outcome:
+    """Judge the detector by the images that were kept aside, and choose from which score its boxes are shown."""
+    classes = training.config["classes"]
+    made = load(work, training)
+    drawn = [one for one in read_boxes(work.project, classes) if one.is_aside]
+    pictures = Pictures(work.project, SIDE)
+    opened = [
+        (one, picture)
+        for one, picture in zip(drawn, pictures.read(one.task.image for one in drawn), strict=True)
+        if picture is not None
+    ]
+    if not opened:
+        raise Unusable(_("Too few labeled images to keep some aside to judge the model by. Label more."))
+    truth = [scaled(one.boxes, one.task.image, picture.width) for one, picture in opened]
+    found = []
+    for number, boxes in enumerate(made.predict((picture for _one, picture in opened), work.run.device), 1):
+        found.append(boxes if boxes is not None else Boxes(np.empty((0, 4)), np.empty(0)))
+        work.report(0.8 * number / len(opened), _("judging image %(n)d") % {"n": number})
+    chosen = detectors.thresholds_by_actions(found, truth, len(classes))
+    shown = [chosen.shown(boxes) for boxes in found]
+    measured = detectors.bounds(shown, truth, np.random.default_rng(work.run.seed))
+    metrics = {
+        "used": chosen.worthwhile and any(value <= 1 for value in chosen.by_class),
+        "threshold": None,
+        "needed": None,
+        "is_fixed": False,
+        "judges": len(opened),
+        "classes": classes,
+        "thresholds": chosen.as_dict(),
+        "measured": {name: asdict(value) for name, value in measured.items()},
+        "detection": detectors.evaluate(found, truth, len(classes)),
+        "decision": {"coverage": 0.0, "bound": 0.0, "n": len(opened), "k": 0},
+    }
+    work.log(
+        _("%(a).1f actions an image with its boxes, %(b).1f by hand; mAP %(m).3f")
+        % {"a": chosen.actions, "b": chosen.by_hand, "m": metrics["detection"]["map"] or 0.0}
+    )
+
+    def keep(project: Project) -> dict[str, Any]:
+        Prediction.objects.bulk_create(
+            Prediction(
+                run=work.run,
+                task=one.task,
+                labels=as_labels(scaled_back(boxes, one.task.image, picture.width), classes),
+                confidence=float(boxes.scores.mean()) if len(boxes) else 0.0,
+            )
+            for (one, picture), boxes in zip(opened, shown, strict=True)
+        )
+        return {}
+
+    follow = AssistRun.Kind.INFERENCE if metrics["used"] else ""
+    return Outcome(metrics, publish=keep, follow=follow, model=training)
+
+
+def scaled_back(boxes: Boxes, image: Image, width: int) -> Boxes:
+    """Return boxes of a picture in pixels of the image as displayed."""
+    factor = image.width / width if image.width else 1.0
+    return Boxes(boxes.boxes * factor, boxes.classes, boxes.scores)
+
+
+def as_labels(boxes: Boxes, classes: list[int]) -> list[dict[str, Any]]:
+    """Return boxes in the shape of the API's ``prelabels``."""
+    return [
+        {"label_class": classes[number], "confidence": round(float(score), 4), "box": [round(v, 2) for v in box]}
+        for box, number, score in zip(boxes.boxes.tolist(), boxes.classes, boxes.scores, strict=True)
+    ]
+
+
+def infer(work: Work, training: AssistRun, validation: AssistRun) -> Outcome:
+    """Find boxes on the blank images, and fill in those above the thresholds."""
+    made = load(work, training)
+    classes = training.config["classes"]
+    chosen = Thresholds(**validation.metrics["thresholds"])
+    unlabeled = read_unlabeled(work.project, with_replaceable=True)
+    free = np.flatnonzero(unlabeled.is_free & (unlabeled.ranks % BLANK_EVERY != 0))
+    found: list[Suggestion] = []
+    pictures = Pictures(work.project, SIDE)
+    for start in range(0, len(free), CHUNK):
+        part = free[start : start + CHUNK].tolist()
+        rows = Image.objects.in_bulk(unlabeled.images[part].tolist())
+        images = [rows[int(unlabeled.images[at])] for at in part]
+        opened = list(pictures.read(images))
+        for number, boxes in enumerate(made.predict(iter(opened), work.run.device)):
+            picture, image = opened[number], images[number]
+            if boxes is not None and picture is not None and image.width:
+                shown = scaled_back(chosen.shown(boxes), image, picture.width)
+                if suggestion := fitted(int(unlabeled.tasks[part[number]]), shown, image, classes):
+                    found.append(suggestion)
+            done = start + number + 1
+            words = _("looking at images: %(n)d of %(total)d") % {"n": done, "total": len(free)}
+            work.report(0.95 * done / len(free), words)
+    return Outcome(
+        {"unlabeled": len(unlabeled.tasks), "unreadable": pictures.n_unreadable},
+        publish=lambda project: publish(work, project, training, found),
+        model=training,
+        after=lambda: prepare(work.project),
+    )
+
+
+def fitted(task: int, boxes: Boxes, image: Image, classes: list[int]) -> Suggestion | None:
+    """Return what is suggested for an image; an image without a box stays blank."""
+    labels, scores = [], []
+    for box, number, score in zip(boxes.boxes.tolist(), boxes.classes, boxes.scores, strict=True):
+        try:
+            inside = fit_box(LabelTask(pk=task, image=image), [round(value, 2) for value in box])
+        except InvalidAnswer:
+            continue  # a sliver at the edge
+        labels.append(Label(classes[number], inside))
+        scores.append(round(float(score), 4))
+    if not labels:
+        return None
+    return Suggestion(task, tuple(labels), tuple(scores), confidence=float(np.mean(scores)))
+
+
+def publish(work: Work, project: Project, training: AssistRun, found: list[Suggestion]) -> dict[str, Any]:
+    """Put the boxes into the queue in place of an older model's that nobody has on the screen."""
+    if sorted(training.config["classes"]) != sorted(class_ids(project)):
+        raise Unusable(_("The classes changed meanwhile, so this model is not used. The next training has them."))
+    suggestions.withdraw(suggested_tasks(project))
+    suggestions.suggest(project, found)
+    filled = set(LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED).values_list("pk", flat=True))
+    Prediction.objects.bulk_create(
+        (
+            Prediction(
+                run=work.run,
+                task_id=item.task,
+                labels=item.as_json(),
+                confidence=item.confidence or 0.0,
+                is_suggested=True,
+            )
+            for item in found
+            if item.task in filled
+        ),
+        batch_size=BATCH,
+    )
+    suggestions.queue_anew(project)
+    n_boxes = sum(len(item.labels) for item in found if item.task in filled)
+    n_filled = sum(item.task in filled for item in found)
+    work.log(_("%(n)d images with %(m)d boxes") % {"n": n_filled, "m": n_boxes})
+    return {"suggested": n_filled, "boxes": n_boxes}
+
+
+def prepare(project: Project) -> None:
+    """Have the first images ready before anybody asks."""
+    feeder.feed(project.pk)
