@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
 from django.db.models import Max
@@ -19,7 +20,7 @@ from labeling.models import Annotation, LabelEvent, LabelTask
 from projects import measuring
 from projects.models import Datastore, LabelClass, Project
 
-CHUNK = 5000
+CHUNK = 2000
 Action = LabelEvent.Action
 GIVES = (Action.SUBMITTED, Action.CORRECTED, Action.IMPORTED)
 TAKES = (Action.SKIPPED, Action.REJECTED)
@@ -95,6 +96,17 @@ class LabeledImage:
     how: str = ""
 
 
+class Row(NamedTuple):
+    """A task and its image, as the database has them now."""
+
+    task: int
+    image: int
+    path: str
+    width: int | None
+    height: int | None
+    problem: str
+
+
 @dataclass(slots=True)
 class _State:
     """What the events of a task add up to."""
@@ -128,47 +140,46 @@ class Snapshot:
 
     def images(self) -> Iterator[LabeledImage]:
         """Yield every image that is asked for, in the order in which the images joined."""
-        last = n_images = 0
-        while rows := self._chunk(last):
-            last = rows[-1][0]
-            yield from self._read(rows)
-            n_images += len(rows)
-            self._report(n_images)
+        tasks = LabelTask.objects.filter(project=self.project, pk__lte=self.frozen.last_task)
+        ids = array("q", tasks.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=CHUNK))
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            yield from self._read(self._rows(chunk[0], chunk[-1]))
+            self._report(start + len(chunk))
 
     def address(self, image: LabeledImage) -> str:
         """Return where the image itself lies."""
         return self.frozen.base + image.path
 
-    def _chunk(self, last: int) -> list[tuple[int, int, str, int | None, int | None, str]]:
-        tasks = LabelTask.objects.filter(project=self.project, pk__gt=last, pk__lte=self.frozen.last_task)
-        columns = ("pk", "image_id", "image__path", "image__width", "image__height", "image__problem")
-        return list(tasks.order_by("pk").values_list(*columns)[:CHUNK])
+    def _rows(self, first: int, last: int) -> list[Row]:
+        """Return the project's tasks with their images; by ids alone, as a filter by project would sort them all."""
+        tasks = LabelTask.objects.filter(pk__gte=first, pk__lte=last).order_by("pk")
+        columns = ("project_id", "pk", "image_id", "image__path", "image__width", "image__height", "image__problem")
+        return [Row(*row) for project, *row in tasks.values_list(*columns) if project == self.project.pk]
 
-    def _read(self, rows: list[tuple[int, int, str, int | None, int | None, str]]) -> Iterator[LabeledImage]:
-        ids = [row[0] for row in rows]
-        labels, sizes = self._labels(ids)
-        states = self._states(ids)
-        wanted = []
+    def _read(self, rows: list[Row]) -> Iterator[LabeledImage]:
+        # By range here too, as a list of ids takes long to bind; what other projects have in between is passed over.
+        within = {"task__gte": rows[0].task, "task__lte": rows[-1].task}
+        labels, sizes = self._labels(within)
+        states = self._states(within)
+        wanted: list[tuple[Row, _State, bool]] = []
         for row in rows:
-            pk, problem = row[0], row[5]
-            state = states.get(pk) or _State()
-            is_labeled = pk in labels or (state.is_answered and state.answer > self._last_reset)
+            state = states.get(row.task) or _State()
+            is_labeled = row.task in labels or (state.is_answered and state.answer > self._last_reset)
             if is_labeled and self._takes(state):
                 wanted.append((row, state, True))
-            elif not is_labeled and self.options.include_unlabeled and not problem and not state.is_out:
+            elif not is_labeled and self.options.include_unlabeled and not row.problem and not state.is_out:
                 wanted.append((row, state, False))
-        sizes |= self._sizes_of_empty(
-            [state for row, state, is_labeled in wanted if is_labeled and row[0] not in sizes]
-        )
-        unknown = [(row[1], row[2]) for row, _s, _l in wanted if row[0] not in sizes and row[3] is None and not row[5]]
-        measured = measuring.measure(self.project, unknown)
-        for (pk, image, path, width, height, _problem), state, is_labeled in wanted:
-            facts = measured.get(image)
-            size = sizes.get(pk) or ((facts.width, facts.height) if facts else (width or 0, height or 0))
+        sizes |= self._sizes_of_empty([state for row, state, is_given in wanted if is_given and row.task not in sizes])
+        unknown = [row for row, _s, _l in wanted if row.task not in sizes and row.width is None and not row.problem]
+        measured = measuring.measure(self.project, [(row.image, row.path) for row in unknown])
+        for row, state, is_labeled in wanted:
+            facts = measured.get(row.image)
+            size = sizes.get(row.task) or ((facts.width, facts.height) if facts else (row.width or 0, row.height or 0))
             yield LabeledImage(
-                path,
+                row.path,
                 *size,
-                labels=tuple(labels.get(pk, ())),
+                labels=tuple(labels.get(row.task, ())),
                 is_labeled=is_labeled,
                 by=self.frozen.labelers.get(str(state.by), ""),
                 at=state.at if is_labeled else None,
@@ -180,9 +191,9 @@ class Snapshot:
             return False
         return state.at is None or self.options.takes(state.at)
 
-    def _labels(self, ids: list[int]) -> tuple[dict[int, list[Label]], dict[int, tuple[int, int]]]:
+    def _labels(self, within: dict[str, int]) -> tuple[dict[int, list[Label]], dict[int, tuple[int, int]]]:
         """Return the labels that stood on the tasks, and the sizes of their images as they were on the screen."""
-        standing = Annotation.objects.at_event(self.frozen.event).filter(task__in=ids).order_by("task_id", "place")
+        standing = Annotation.objects.at_event(self.frozen.event).filter(**within).order_by("task_id", "place")
         labels: dict[int, list[Label]] = defaultdict(list)
         sizes: dict[int, tuple[int, int]] = {}
         for pk, label_class, x, y, width, height, image_width, image_height in standing.values_list(
@@ -196,9 +207,9 @@ class Snapshot:
                 sizes[pk] = (image_width, image_height)
         return labels, sizes
 
-    def _states(self, ids: list[int]) -> dict[int, _State]:
+    def _states(self, within: dict[str, int]) -> dict[int, _State]:
         """Return what the events of the tasks add up to at the snapshot's event."""
-        events = LabelEvent.objects.filter(task__in=ids, pk__lte=self.frozen.event).order_by("task_id", "pk")
+        events = LabelEvent.objects.filter(pk__lte=self.frozen.event, **within).order_by("task_id", "pk")
         states: dict[int, _State] = defaultdict(_State)
         for task, pk, action, by, at, kind, page in events.values_list(
             "task_id", "pk", "action", "by_id", "at", "kind", "page_id"
