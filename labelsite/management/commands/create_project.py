@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
+from exports.importing.document import BadFile
+from exports.importing.taking import read as read_labels
 from projects.creation import create_project
 from projects.models import Dataset, Datastore, Project
 
@@ -23,7 +25,9 @@ class Command(BaseCommand):
         parser.add_argument("name")
         parser.add_argument("--type", required=True, choices=Project.TaskType.values)
         parser.add_argument("--images", required=True, help="A folder, or the name of a dataset.")
-        parser.add_argument("--classes", required=True, help="Names, with commas.")
+        classes = parser.add_mutually_exclusive_group(required=True)
+        classes.add_argument("--classes", help="Names, with commas.")
+        classes.add_argument("--classes-from", type=Path, help="A COCO or CSV file of labels, whose classes are taken.")
         parser.add_argument("--owner", help="The manager; by default the first superuser or manager.")
         parser.add_argument("--assist", action="store_true", help="Switch ML assisted labeling on.")
         parser.add_argument("--wait", action="store_true", help="Return when the project runs; exit 1 if it failed.")
@@ -37,7 +41,7 @@ class Command(BaseCommand):
                     name=options["name"],
                     task_type=options["type"],
                     dataset=self._dataset(options["images"], options["name"], owner),
-                    classes=[(name, None) for name in options["classes"].split(",")],
+                    classes=[(name, None) for name in self._classes(options)],
                     created_by=owner,
                     assist={"enabled": True} if options["assist"] else None,
                 )
@@ -46,6 +50,17 @@ class Command(BaseCommand):
         if options["wait"]:
             self._wait(project)
         self.stdout.write(str(project.pk))
+
+    def _classes(self, options: dict[str, Any]) -> list[str]:
+        if options["classes"] is not None:
+            names: list[str] = options["classes"].split(",")
+            return names
+        if not options["classes_from"].is_file():
+            raise CommandError(f"There is no file “{options['classes_from']}”.")
+        try:
+            return read_labels(options["classes_from"]).listed_classes
+        except BadFile as error:
+            raise CommandError(str(error)) from error
 
     def _owner(self, name: str | None) -> User:
         users = User.objects.filter(is_active=True).order_by("pk")
