@@ -55,7 +55,7 @@ def measure(
     start = time.perf_counter()
     made = detector.train(samples, len(names), device, name, weights, None, seed, steps, download=False)
     trained = time.perf_counter()
-    found = [boxes for boxes in made.predict((load(files[i]) for i in [*judge, *others]), device) if boxes is not None]
+    found = [one for one in made.predict((load(files[i]) for i in [*judge, *others]), device) if one is not None]
     done = time.perf_counter()
     thresholds = detector.thresholds_by_actions(found[:kept], [truth[i] for i in judge], len(names))
     true = [truth[number] for number in others]

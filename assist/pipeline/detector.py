@@ -40,6 +40,7 @@ __all__ = [
 MOST = 6_000  # images that a training sees; they lie in memory, made small
 MOST_BOXES = 300  # found in one image
 LEAST_SCORE = 0.02
+BODY_RATE = 0.05  # of the head's, for the pretrained body: its weights are good already
 EVERY = 10  # steps from one report to the next
 Progress = Callable[[float, dict[str, float]], None]
 
@@ -79,6 +80,11 @@ _KINDS = {
         detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
         ("resnet50", models.ResNet50_Weights.IMAGENET1K_V2),
     ),
+}
+_FROZEN = {  # the body's first layers
+    "fcos_mobilenet_v2": tuple(f"{number}." for number in range(7)),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": tuple(f"{number}." for number in range(7)),
+    "fasterrcnn_resnet50_fpn_v2": ("conv1.", "bn1.", "layer1."),
 }
 NAMES = tuple(_KINDS)
 FAST = "fcos_mobilenet_v2"
@@ -255,7 +261,7 @@ def _boxes(found: dict[str, torch.Tensor], image: Image.Image, small: np.ndarray
 def _augment() -> v2.Transform:
     return v2.Compose(
         [
-            v2.RandomPhotometricDistort(brightness=(0.7, 1.3), contrast=(0.7, 1.3), hue=(-0.03, 0.03), p=0.5),
+            v2.RandomApply([v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)], 0.5),
             v2.RandomApply([v2.RandomZoomOut(fill=124, side_range=(1.0, 1.6))], 0.3),
             v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], 0.5),
             v2.RandomHorizontalFlip(),
@@ -284,10 +290,10 @@ def train(
     detector = start(name, n_classes, weights_dir, download)
     chosen = rng.choice(len(samples), min(len(samples), MOST), replace=False)
     shrunk = [_shrink(samples[number], kind, _first_class(name)) for number in chosen]
-    model = detector.model.to(where)
+    model = detector.model.to(where).to(memory_format=torch.channels_last)
     model.train()
     if detector.source != "none":
-        _keep_statistics(model)
+        _keep_pretrained(detector)
     total = steps or kind.steps
     optimizer = torch.optim.AdamW(_groups(model, kind.rate), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -337,11 +343,14 @@ def _shrink(sample: Sample, kind: _Kind, first: int) -> tuple[tv_tensors.Image, 
     return tv_tensors.Image(torch.from_numpy(small).permute(2, 0, 1)), {"boxes": boxes, "labels": labels}
 
 
-def _keep_statistics(model: nn.Module) -> None:
-    """Keep the normalisation of pretrained weights as it is: a few images would spoil it."""
-    for module in model.modules():
+def _keep_pretrained(detector: Detector) -> None:
+    """Keep the first layers of pretrained weights as they are, and all normalisation: a few images would spoil it."""
+    for module in detector.model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    for key, parameter in _body(detector.model).named_parameters():
+        if key.startswith(_FROZEN[detector.name]):
+            parameter.requires_grad = False
 
 
 def _groups(model: nn.Module, rate: float) -> list[dict[str, Any]]:
@@ -350,7 +359,7 @@ def _groups(model: nn.Module, rate: float) -> list[dict[str, Any]]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [one for one in parameters if id(one) not in body], "lr": rate},
-        {"params": [one for one in parameters if id(one) in body], "lr": rate / 5},
+        {"params": [one for one in parameters if id(one) in body], "lr": rate * BODY_RATE},
     ]
 
 
