@@ -115,7 +115,7 @@ class Detector:
         """Yield the boxes of images in their order, all above a very low score; None for an image that is None."""
         where = torch.device(device)
         kind = _KINDS[self.name]
-        self.model.to(where).eval()
+        self.model.to(where).to(memory_format=torch.channels_last).eval()
         source = iter(images)
         while batch := list(islice(source, batch_size)):
             seen = [image for image in batch if image is not None]
