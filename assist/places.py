@@ -125,6 +125,19 @@ def newest_prediction(task: LabelTask, **kwargs: Any) -> signals.Suggestion | No
     )
 
 
+@receiver(signals.asking_for_panel)
+def keep_or_mend(request: HttpRequest, project: Project, task: LabelTask, **kwargs: Any) -> SafeString | None:
+    """Offer to keep a label that the model doubts, or to take the model's; the one press that settles it."""
+    run = judging_run(project)
+    if run is None or task.status not in (Status.LABELED, Status.NEEDS_REVIEW) or project.is_detection:
+        return None
+    found = Prediction.objects.filter(run=run, task=task, margin__lt=0).first()
+    if found is None:
+        return None
+    context = {"project": project, "task": task, "said": [label["label_class"] for label in found.labels]}
+    return render_to_string("admin/assist/_keep_or_mend.html", context, request)
+
+
 @receiver(signals.asking_for_views)
 def likely_wrong(project: Project, **kwargs: Any) -> list[signals.View]:
     """Offer the labels that the newest model doubts most, each judged by it without them (docs/assist.md)."""

@@ -16,7 +16,9 @@ from django.views.decorators.http import require_http_methods
 
 from projects import refresh
 from projects.access import get_project_to_manage, is_open_to_all, lock, open_to_all, set_people
+from projects.assist_settings import save_assist
 from projects.creation import check_class_names
+from projects.forms import AssistForm
 from projects.frame import frame
 from projects.markdown import render_markdown
 from projects.models import LabelClass, Project
@@ -49,6 +51,7 @@ def details(request: HttpRequest, pk: int) -> HttpResponse:
         "people": User.objects.filter(is_active=True, groups__name__in=["Labeler", "Manager", "Reviewer"])
         .distinct()
         .order_by("username"),
+        "assist_form": AssistForm.of(project),
         "instructions": render_markdown(project.instructions_text),
     }
     return render(request, "admin/project/details.html", frame(request, project, "details", **context))
@@ -125,4 +128,5 @@ SECTIONS: dict[str, Callable[[HttpRequest, Project], str]] = {
     "refresh": save_refresh,
     "classes": save_classes,
     "access": save_access,
+    "assist": save_assist,
 }

@@ -300,6 +300,22 @@ class AssistForm(ConsoleForm):
             "no promise; the measured error is shown instead."
         ),
     )
+    network = forms.ChoiceField(
+        label=gettext_lazy("Network"),
+        choices=Project.Network.choices,
+        initial=Project.Network.MOBILENET_V2,
+        required=False,
+        help_text=gettext_lazy(
+            "Larger ones see more and take longer. For boxes, MobileNetV2 is the fast detector, ResNet-50 the strong "
+            "one. Pretrained weights are used where they are; each run says which."
+        ),
+    )
+    clustering = forms.BooleanField(
+        label=gettext_lazy("Put alike images on one page"),
+        initial=True,
+        required=False,
+        help_text=gettext_lazy("Then one key answers most of a page. Classification only."),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -319,9 +335,25 @@ class AssistForm(ConsoleForm):
                 data["assist"]["target_precision"] = float(data["target_percent"]) / 100
             if data.get("min_labels") is not None:
                 data["assist"]["min_labels"] = data["min_labels"]
-            if data.get("threshold") is not None:
-                data["assist"]["threshold"] = float(data["threshold"])
+            data["assist"]["threshold"] = float(data["threshold"]) if data.get("threshold") is not None else None
+            data["assist"]["network"] = data.get("network") or Project.Network.MOBILENET_V2
+            data["assist"]["clustering"] = bool(data.get("clustering"))
         return data
+
+    @classmethod
+    def of(cls, project: Project) -> AssistForm:
+        """Return the form with a project's settings."""
+        return cls(
+            initial={
+                "enabled": project.assist_enabled,
+                "device": project.assist_device,
+                "target_percent": f"{100 * project.assist_target:g}",
+                "min_labels": project.assist_min_labels,
+                "threshold": project.assist_threshold,
+                "network": project.assist_network,
+                "clustering": project.assist_clustering,
+            }
+        )
 
 
 # --- Datastores and datasets ---------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from playwright.sync_api import Page, expect
 
 from assist.models import AssistRun, Prediction
 from labeling.models import Kind, LabelPage, LabelTask
@@ -113,6 +115,39 @@ def test_likely_wrong_labels_come_first(round_done: Project, visitor: Client) ->
     text = visitor.get(page(round_done, f"data/{task.image_id}/")).content.decode()
     assert "it disagrees with the label" in text
     assert Prediction.objects.get(task=task).labels[0]["label_class"] == planted.truth(task)
+    assert 'data-press="k"' in text and 'data-press="m"' in text
+
+
+def test_one_press_keeps_a_doubted_label_and_one_takes_the_model_s(
+    round_done: Project, manager: User, open_page: Callable[..., Page]
+) -> None:
+    """Issue 4: one key keeps, one key mends; the most doubtful label opens by itself."""
+    (task,) = [task for task in LabelTask.objects.filter(status="labeled") if label_of(task) != planted.truth(task)]
+    browser = open_page(manager, page(round_done, "data/?view=likely-wrong"))
+    expect(browser.locator("#image-panel [data-press=m]")).to_be_visible()
+    browser.keyboard.press("m")
+    expect(browser.locator(".note.good")).to_contain_text("Corrected")
+    assert label_of(task) == planted.truth(task)
+    task.refresh_from_db()
+    assert task.status == "approved"
+
+
+def test_details_shows_the_settings_and_switches_assistance_off(round_done: Project, visitor: Client) -> None:
+    """SPEC A1, T1: the form says what devices are there; a value that makes no sense changes nothing."""
+    address = page(round_done, "details/")
+    text = visitor.get(address).content.decode()
+    assert "CPU (" in text and 'value="50"' in text
+    wrong = {"section": "assist", "enabled": "on", "target_percent": "120", "min_labels": "20", "device": "cpu"}
+    assert "less than or equal to" in visitor.post(address, wrong, follow=True).content.decode()
+    settings = wrong | {"target_percent": "90", "network": "resnet18", "threshold": "0.8", "clustering": "on"}
+    assert "A model helps" in visitor.post(address, settings, follow=True).content.decode()
+    round_done.refresh_from_db()
+    assert (round_done.assist_target, round_done.assist_network) == (0.9, "resnet18")
+    assert round_done.assist_threshold == 0.8 and round_done.assist_clustering
+    assert LabelTask.objects.filter(kind=Kind.PRELABELED).exists()
+    visitor.post(address, {"section": "assist"})
+    round_done.refresh_from_db()
+    assert not round_done.assist_enabled and not LabelTask.objects.filter(kind=Kind.PRELABELED).exists()
 
 
 def label_of(task: LabelTask) -> int:

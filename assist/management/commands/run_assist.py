@@ -1,7 +1,7 @@
 """`manage.py run_assist ID TOKEN`: what a worker starts as a child process; not for people."""
 
+import os
 import signal
-import sys
 from types import FrameType
 from typing import Any
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         """Work until the round is done; SIGTERM ends it at once, and what was not published never is."""
 
         def end(signum: int, frame: FrameType | None) -> None:
-            sys.exit(128 + signum)
+            os._exit(128 + signum)  # threads of the pipeline would hold an ordinary exit up
 
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle

@@ -18,3 +18,12 @@ if (bar) {
     bar.querySelector(`[data-key="${event.key.toLowerCase()}"]`)?.click()
   })
 }
+
+/* Labels that the model doubts: the most doubtful opens by itself, K keeps it, M takes the model's. */
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=checkbox]), textarea, select")) return
+  document.querySelector(`#image-panel [data-press="${CSS.escape(event.key.toLowerCase())}"]`)?.click()
+})
+if (new URLSearchParams(location.search).get("view") === "likely-wrong") {
+  document.addEventListener("htmx:load", () => document.querySelector(".thumb .shot")?.click(), { once: true })
+}

@@ -132,6 +132,8 @@ export function mountGrid(root, { data, drafts, say, announce, icon, openCloser,
     },
   }
 
+  // A page of alike images starts with all of them picked: one key answers it, and then one more each odd one.
+  if (page.kind === "clustered" && page.mode === "label" && !isOne && !drafted.length) sheet.selection.all()
   paint()
   return {
     task: isOne ? "one" : "grid",
