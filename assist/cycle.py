@@ -176,10 +176,15 @@ def switch_off(project: Project) -> None:
     """
     active = AssistRun.objects.filter(project=project).active()
     active.update(state=AssistRun.State.CANCELLED, ended_at=timezone.now(), error=_("assistance was switched off"))
+    if take_back(project):
+        close_ledger(project)
+
+
+def take_back(project: Project) -> int:
+    """Take suggestions and groups off what nobody has on the screen; return how many suggestions there were."""
     taken = suggestions.withdraw(suggested_tasks(project))
     suggestions.ungroup(project)
-    if taken:
-        close_ledger(project)
+    return taken
 
 
 def withdraw_class(project: Project, class_ids: set[int]) -> int:

@@ -31,6 +31,15 @@ def follow_the_settings(project: Project, **kwargs: Any) -> None:
         cycle.switch_off(project)
 
 
+@receiver(signals.classes_changed)
+def forget_what_was_learnt(project: Project, **kwargs: Any) -> None:
+    """Take back what waits, as the models knew other classes, and train anew (SPEC A5: the promise was for those)."""
+    if cycle.take_back(project):
+        cycle.close_ledger(project)
+    if project.assist_enabled:
+        transaction.on_commit(lambda: cycle.look_soon(project))
+
+
 @receiver(signals.refresh_finished)
 def look_at_new_images(project: Project, **kwargs: Any) -> None:
     """Have new images looked at by the model before anybody labels them."""

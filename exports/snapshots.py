@@ -17,6 +17,7 @@ from django.utils import timezone
 from exports.options import Options
 from labeling.answers import Label
 from labeling.models import Annotation, LabelEvent, LabelTask
+from labeling.resets import last_reset
 from projects import measuring
 from projects.models import Datastore, LabelClass, Project
 
@@ -135,8 +136,7 @@ class Snapshot:
         self.options = options
         self._report = report
         self.class_names = dict(frozen.classes)
-        resets = LabelEvent.objects.filter(project=project, action=Action.RESET, pk__lte=frozen.event)
-        self._last_reset = resets.aggregate(last=Max("pk"))["last"] or 0
+        self._last_reset = last_reset(project, frozen.event)
 
     def images(self) -> Iterator[LabeledImage]:
         """Yield every image that is asked for, in the order in which the images joined."""

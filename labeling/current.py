@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from django.db.models import Max
+
+from labeling import resets
 from labeling.answers import Answer, Label
 from labeling.models import Annotation, LabelEvent, LabelTask, Status
+from projects.models import LabelClass, Project
 
 
 def current_labels(task_ids: Iterable[int]) -> dict[int, list[Label]]:
@@ -30,16 +34,32 @@ def _skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
     return {event.task_id: (event.detail["reason"], event.detail["note"]) for event in events}  # type: ignore[misc]
 
 
-def set_aside_labels(task_ids: Iterable[int]) -> dict[int, list[Label]]:
-    """Return the labels that a restart set aside and that come back prefilled (SPEC C4 b)."""
-    aside = Annotation.objects.filter(
-        ended_by_event__action=LabelEvent.Action.RESET,
-        ended_by_event__detail__prefill=True,
-        label_class__retired_at__isnull=True,
-    )
+def set_aside_labels(project: Project, task_ids: Iterable[int]) -> dict[int, list[Label]]:
+    """Return the labels that a restart set aside and that come back prefilled (SPEC C4 b), once for each image.
+
+    A class that was merged since is its heir's; one that was retired is left out.
+    """
+    proposing: list[int] = []  # the resets since the last one that removed the labels for good
+    for reset in resets.standing_resets(project):
+        proposing = [*proposing, reset.pk] if reset.detail.get("prefill") else []
+    if not proposing:
+        return {}
+    ids = list(task_ids)
+    seen = dict(LabelEvent.objects.filter(task__in=ids).order_by().values_list("task").annotate(last=Max("pk")))
+    heirs = heirs_of_classes(project)
     labels: dict[int, list[Label]] = defaultdict(list)
-    last: dict[int, int] = {}
-    for annotation in aside.of_tasks(task_ids).order_by("task_id", "-ended_by_event_id", "place"):
-        if last.setdefault(annotation.task_id, annotation.ended_by_event_id or 0) == annotation.ended_by_event_id:
-            labels[annotation.task_id].append(Label(annotation.label_class_id, annotation.box))
+    for aside in Annotation.objects.filter(ended_by_event__in=proposing).of_tasks(ids):
+        heir = heirs.get(aside.label_class_id)
+        is_last_word = (aside.ended_by_event_id or 0) > seen.get(aside.task_id, 0)
+        label = Label(heir, aside.box) if heir else None
+        if is_last_word and label and (aside.box or label not in labels[aside.task_id]):
+            labels[aside.task_id].append(label)
     return labels
+
+
+def heirs_of_classes(project: Project) -> dict[int, int]:
+    """Return for each class the one that can be chosen in its place: itself, or what it was merged into."""
+    classes = LabelClass.objects.filter(project=project)
+    current = set(classes.current().values_list("pk", flat=True))
+    pairs = ((pk, merged or pk) for pk, merged in classes.values_list("pk", "merged_into"))
+    return {pk: heir for pk, heir in pairs if heir in current}

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from labeling import queue
 from labeling.answers import Answer, Label
-from labeling.current import current_answers, set_aside_labels
+from labeling.current import current_answers, heirs_of_classes, set_aside_labels
 from labeling.models import LabelerSettings, LabelPage, LabelTask, Status
 from labeling.progress import progress
 from projects.models import Image, LabelClass, Project
@@ -77,17 +77,25 @@ def prelabel_data(label: Label) -> dict[str, Any]:
 
 def items_data(project: Project, tasks: Sequence[LabelTask], answers: dict[int, Answer]) -> list[dict[str, Any]]:
     """Return the images of a page, with what stood before and what is suggested."""
-    aside = set_aside_labels(task.pk for task in tasks if task.prelabels is None)
+    aside = set_aside_labels(project, [task.pk for task in tasks if task.prelabels is None])
+    heirs = heirs_of_classes(project) if any(task.prelabels for task in tasks) else {}
     return [
         {
             "id": task.pk,
             "image": image_data(task.image),
             "answer": answer_data(project, answers[task.pk]) if task.pk in answers else None,
-            "prelabels": task.prelabels or [prelabel_data(label) for label in aside.get(task.pk, ())],
+            "prelabels": _choosable(task.prelabels, heirs)
+            or [prelabel_data(label) for label in aside.get(task.pk, ())],
             "confidence": task.confidence,
         }
         for task in tasks
     ]
+
+
+def _choosable(prelabels: list[dict[str, Any]] | None, heirs: dict[int, int]) -> list[dict[str, Any]]:
+    """Return suggestions with classes that can be chosen now: those merged since give way to their heirs."""
+    known = [label for label in prelabels or [] if label["label_class"] in heirs]
+    return [{**label, "label_class": heirs[label["label_class"]]} for label in known]
 
 
 def page_tasks(page: LabelPage) -> list[LabelTask]:

@@ -5,6 +5,7 @@ from rest_framework.routers import DefaultRouter
 
 from assist.api import AssistRunViewSet, ProjectAssistRunViewSet
 from exports.api import ExportViewSet, LabeledDatasetViewSet, ProjectExportViewSet
+from labeling.api.classes import ProjectClassViewSet
 from labeling.api.labelers import LabelingPageViewSet, LabelingProjectViewSet
 from labeling.api.managers import ProjectImageViewSet, ProjectLabelingViewSet
 from labelsite.problems import no_such_address
@@ -23,6 +24,7 @@ router.register("projects", ProjectLabelingViewSet, basename="project-labeling")
 router.register(rf"{PROJECT}/images", ProjectImageViewSet, basename="image")
 router.register(rf"{PROJECT}/assist-runs", ProjectAssistRunViewSet, basename="project-assist-run")
 router.register("assist-runs", AssistRunViewSet, basename="assist-run")
+router.register(rf"{PROJECT}/classes", ProjectClassViewSet, basename="project-class")
 router.register(rf"{PROJECT}/exports", ProjectExportViewSet, basename="project-export")
 router.register("exports", ExportViewSet, basename="export")
 router.register("labeling/projects", LabelingProjectViewSet, basename="labeling-project")

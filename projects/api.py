@@ -503,17 +503,3 @@ class ProjectViewSet(ApiViewSet):
         except WrongState:
             raise Conflict(_("The project has been started again already.")) from None
         return Response(RefreshSerializer(record).data, status=status.HTTP_202_ACCEPTED)
-
-
-class LabelClassSerializer(serializers.ModelSerializer):
-    """A class of a project."""
-
-    retired = serializers.SerializerMethodField()
-
-    class Meta:
-        model = LabelClass
-        fields = ["id", "name", "color", "position", "retired", "merged_into"]
-
-    def get_retired(self, label_class: LabelClass) -> bool:
-        """Whether it can't be chosen any more."""
-        return label_class.retired_at is not None

@@ -8,6 +8,9 @@ images_registered = Signal()
 images_missing = Signal()
 images_returned = Signal()
 images_changed = Signal()
+# Sent inside the transaction that added, merged, retired or brought back classes, or set labels aside or restored them.
+# Arguments: project (its row is locked).
+classes_changed = Signal()
 # Sent after a refresh has ended well. Arguments: project.
 refresh_finished = Signal()
 # Sent inside the transaction that saves the settings of ML assisted labeling. Arguments: project (its row is locked).

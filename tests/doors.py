@@ -124,6 +124,7 @@ class World:
             "datastores": project.dataset.datastore_id,
             "dataset": project.dataset_id,
             "datasets": project.dataset_id,
+            "classes": make.class_ids(project)[0],
             "apitoken": token.pk,
             "user": owner.pk,
             "group": Group.objects.get(name="Manager").pk,

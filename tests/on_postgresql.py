@@ -16,7 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = ["tests/labeling/test_concurrency.py", "tests/labeling/test_submit.py", "tests/exports/test_coco.py"]
+TESTS = [
+    "tests/labeling/test_concurrency.py",
+    "tests/labeling/test_submit.py",
+    "tests/labeling/test_class_changes.py",
+    "tests/exports/test_coco.py",
+]
 
 
 def find_program(name: str) -> str | None:

@@ -20,7 +20,9 @@ GET projects/ | POST projects/ | GET projects/{id}/ | PATCH projects/{id}/ | DEL
 POST projects/{id}/pause/ | POST projects/{id}/resume/ | POST projects/{id}/refresh/ | GET projects/{id}/progress/
 GET projects/{project}/images/ | GET projects/{project}/images/{id}/ | GET projects/{project}/images/{id}/file/
 GET projects/{project}/images/{id}/preview/ | POST projects/{id}/reject/ | POST projects/{id}/approve/
-GET projects/{project}/exports/ | POST projects/{project}/exports/ | GET exports/{id}/ | GET exports/{id}/download/
+GET projects/{project}/classes/ | POST projects/{project}/classes/ | PATCH projects/{project}/classes/{id}/
+DELETE projects/{project}/classes/{id}/ | GET projects/{project}/exports/
+POST projects/{project}/exports/ | GET exports/{id}/ | GET exports/{id}/download/
 GET labeling/projects/ | POST labeling/projects/{id}/claim/ | POST labeling/pages/{id}/submit/
 POST labeling/pages/{id}/renew/ | POST labeling/pages/{id}/release/
 """  # API.md's tables

@@ -1,0 +1,166 @@
+"""Set a whole project's labels aside and restore them, by sets: half a million labels in seconds (SPEC C4).
+
+Nothing is deleted or cleared. A reset is one event that ends all labels; a restore writes them again, so that the state
+in between can still be read. Resets lie one on the other: the last one that stands is restored first. What was
+labeled anew since stays as it is. The caller holds the project's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from labeling.models import (
+    ANSWERED,
+    PRIORITY,
+    Annotation,
+    Kind,
+    LabelEvent,
+    LabelPage,
+    LabelTask,
+    Status,
+)
+from projects.models import Image, Project
+
+Action = LabelEvent.Action
+ASIDE = (*ANSWERED, Status.SKIPPED)  # what a reset takes back to the queue
+PROBLEMS = {Image.Problem.MISSING: Status.MISSING, Image.Problem.UNREADABLE: Status.UNREADABLE}
+
+# An answer that nobody has touched since: the task's last event, after the reset before and before this one; and the
+# kind of page it was given on, which the last event does not say when it is a review.
+LAST_ANSWER = """
+    SELECT event.task_id, event.action, event.page_id, given.kind
+    FROM labeling_labeltask task
+    JOIN labeling_labelevent event
+      ON event.id = (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id)
+    LEFT JOIN labeling_labelevent given
+      ON given.id = CASE WHEN event.action IN ('submitted', 'corrected', 'imported', 'skipped') THEN event.id
+                    ELSE (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id
+                          AND action IN ('submitted', 'corrected', 'imported', 'skipped')) END
+    WHERE task.project_id = %s AND event.id > %s AND event.id < %s
+      AND event.action IN ('submitted', 'corrected', 'imported', 'approved', 'flagged', 'skipped')
+"""
+# A correction on a page is its labeler's own; one without a page is a reviewer's.
+STATUS_OF_ACTION = """
+    CASE WHEN answer.action = 'skipped' THEN 'skipped'
+         WHEN answer.action = 'flagged' THEN 'needs_review'
+         WHEN answer.action = 'approved' OR (answer.action = 'corrected' AND answer.page_id IS NULL) THEN 'approved'
+         ELSE 'labeled' END
+"""
+COLUMNS = "task_id, place, x, y, width, height, image_width, image_height"
+UNTOUCHED = "NOT EXISTS (SELECT 1 FROM labeling_labelevent later WHERE later.task_id = {row}.task_id AND later.id > %s)"
+
+
+class NotUndoable(Exception):
+    """The change can't be undone (any more), in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many labels and images a change concerned."""
+
+    labels: int
+    images: int
+
+
+def standing_resets(project: Project, up_to: int | None = None) -> list[LabelEvent]:
+    """Return the resets that have not been restored, oldest first; with ``up_to`` as it was right after that event."""
+    events = LabelEvent.objects.filter(project=project, action__in=(Action.RESET, Action.RESTORED), task__isnull=True)
+    if up_to is not None:
+        events = events.filter(pk__lte=up_to)
+    standing: dict[int, LabelEvent] = {}
+    for event in events.order_by("pk"):
+        if event.action == Action.RESET:
+            standing[event.pk] = event
+        else:
+            standing.pop(event.detail.get("of", 0), None)
+    return list(standing.values())
+
+
+def last_reset(project: Project, up_to: int | None = None) -> int:
+    """Return the id of the last reset that stands: an answer counts when it came after it. 0 when there is none."""
+    standing = standing_resets(project, up_to)
+    return standing[-1].pk if standing else 0
+
+
+def set_aside(project: Project, by: User | None, *, prefill: bool) -> LabelEvent:
+    """End all labels, and let all answered and skipped images wait again; with ``prefill`` their labels are proposed.
+
+    Pages on a screen lapse: their answers would be given without knowing what has changed.
+    """
+    lapse_pages(project)
+    tasks = LabelTask.objects.in_project(project).filter(status__in=ASIDE)
+    event = LabelEvent.objects.create(project=project, action=Action.RESET, by=by, detail={"prefill": prefill})
+    current = Annotation.objects.current().filter(task__in=LabelTask.objects.filter(project=project).values("pk"))
+    n_labels = current.update(ended_by_event=event)
+    # What a model said of them is of another time. `labeler` stays: images go to other people's eyes first.
+    tasks.filter(~Q(kind=Kind.MANUAL) | Q(prelabels__isnull=False)).update(
+        kind=Kind.MANUAL, priority=PRIORITY[Kind.MANUAL], group=0, prelabels=None, confidence=None
+    )
+    n_images = 0
+    for problem, status in PROBLEMS.items():
+        gone = tasks.filter(image__in=Image.objects.filter(project=project, problem=problem).values("pk"))
+        n_images += gone.update(status=status)
+    n_images += tasks.update(status=Status.WAITING)
+    event.detail |= {"labels": n_labels, "images": n_images}
+    event.save(update_fields=["detail"])
+    return event
+
+
+def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
+    """Bring back what the last reset set aside; images that were answered anew since keep their new answer."""
+    standing = standing_resets(project)
+    if event not in standing:
+        raise NotUndoable(_("These labels are back already."))
+    if event != standing[-1]:
+        raise NotUndoable(_("Labels were set aside again later. Restore those first."))
+    lapse_pages(project)
+    floor = standing[-2].pk if len(standing) > 1 else 0
+    restored = LabelEvent.objects.create(project=project, action=Action.RESTORED, by=by, detail={"of": event.pk})
+    with connection.cursor() as cursor:
+        cursor.execute(_copy_labels(project), [restored.pk, event.pk, event.pk])
+        n_labels = cursor.rowcount
+        cursor.execute(
+            f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION},"  # noqa: S608
+            " kind = COALESCE(NULLIF(answer.kind, ''), labeling_labeltask.kind)"
+            f" FROM ({LAST_ANSWER}) answer WHERE labeling_labeltask.id = answer.task_id",
+            [project.pk, floor, event.pk],
+        )
+        n_images = cursor.rowcount
+    restored.detail |= {"labels": n_labels, "images": n_images}
+    restored.save(update_fields=["detail"])
+    return restored
+
+
+def _copy_labels(project: Project) -> str:
+    """Return the statement that writes again what an event ended; a class merged since gives way to its heir."""
+    heir = "COALESCE(kept.merged_into_id, kept.id)"
+    twin = (
+        ""
+        if project.is_detection
+        else f"""
+        AND NOT EXISTS (
+            SELECT 1 FROM labeling_annotation other JOIN projects_labelclass twin ON twin.id = other.label_class_id
+            WHERE other.task_id = old.task_id AND other.ended_by_event_id = old.ended_by_event_id
+              AND other.place < old.place
+              AND COALESCE(twin.merged_into_id, twin.id) = {heir})"""
+    )
+    return f"""
+        INSERT INTO labeling_annotation ({COLUMNS}, label_class_id, created_by_event_id)
+        SELECT {COLUMNS}, {heir}, %s
+        FROM labeling_annotation old JOIN projects_labelclass kept ON kept.id = old.label_class_id
+        WHERE old.ended_by_event_id = %s AND {UNTOUCHED.format(row="old")}{twin}
+    """  # noqa: S608
+
+
+def lapse_pages(project: Project) -> None:
+    """Take all pages off their labelers' screens; a late submit is told so, and nothing is written."""
+    pages = LabelPage.objects.filter(project=project, status=LabelPage.Status.OPEN)
+    ids = list(pages.values_list("pk", flat=True))
+    pages.update(status=LabelPage.Status.LAPSED)
+    claimed = LabelTask.objects.filter(page__in=ids, status=Status.CLAIMED)
+    claimed.update(status=Status.QUEUED, page=None)

@@ -1,0 +1,409 @@
+"""Add, rename, merge, retire and delete classes, and undo it (SPEC C3, C4), over the API and on labeling pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from exports.models import Export
+from labeling import class_changes, queue, resets, review
+from labeling.class_changes import NotPaused, add_classes, undo
+from labeling.models import Annotation, LabelEvent, LabelTask
+from labeling.pages import page_data
+from labeling.progress import count_progress
+from labeling.queue import Lapsed
+from labeling.submit import submit
+from projects.models import Image, LabelClass, Project
+from tests import make
+from tests.labeling.test_concurrency import at_once, unexpected
+
+JSON = "application/json"
+
+
+@pytest.fixture
+def api(manager: User) -> Client:
+    visitor = Client()
+    visitor.force_login(manager)
+    return visitor
+
+
+def classes_url(project: Project, pk: int | str = "") -> str:
+    return f"/api/v1/projects/{project.pk}/classes/{f'{pk}/' if pk else ''}"
+
+
+def answer(project: Project, labeler: User, count: int, **answer: object) -> list[int]:
+    """Answer some images alike; return their tasks."""
+    page = make.page(project, labeler, count)
+    tasks = list(page.tasks.order_by("place").values_list("pk", flat=True))
+    submit(page, make.answers(page, **answer), 3)
+    return tasks
+
+
+def pause(project: Project) -> None:
+    Project.objects.filter(pk=project.pk).update(state="paused")
+
+
+def run(project: Project) -> None:
+    Project.objects.filter(pk=project.pk).update(state="running")
+
+
+def state(project: Project) -> dict[str, Any]:
+    """What everybody can see of the project's labels."""
+    labels = Annotation.objects.current().filter(task__project=project)
+    return {
+        "tasks": set(LabelTask.objects.filter(project=project).values_list("pk", "status", "kind", "labeler")),
+        "labels": set(labels.values_list("task", "place", "label_class", "x", "y", "width", "height")),
+    }
+
+
+def page_items(project: Project, labeler: User, count: int = 9) -> list[dict[str, Any]]:
+    page = make.page(project, labeler, count)
+    shown = page_data(project, labeler, page)["page"]
+    assert shown is not None
+    return shown["items"]
+
+
+@pytest.fixture
+def worked(project: Project, labeler: User, manager: User) -> Project:
+    """Four cats, of which one is approved and one flagged; two dogs; one image skipped."""
+    cat, dog, _bird = make.class_ids(project)
+    cats = answer(project, labeler, 4, labels=[cat])
+    answer(project, labeler, 2, labels=[dog])
+    answer(project, labeler, 1, skip="no_class")
+    review.approve(project, manager, list(LabelTask.objects.filter(pk=cats[0]).values_list("image", flat=True)))
+    LabelTask.objects.filter(pk=cats[1]).update(status="needs_review")
+    LabelEvent.objects.create(project=project, task_id=cats[1], action="flagged")
+    return project
+
+
+def test_classes_are_added_only_while_the_project_is_paused(worked: Project, api: Client) -> None:
+    refused = api.post(classes_url(worked), {"names": ["fox"]}, JSON)
+    assert refused.status_code == 409 and "Pause the project" in refused.json()["detail"]
+    api.post(f"/api/v1/projects/{worked.pk}/pause/")
+    before = state(worked)
+    made = api.post(classes_url(worked), {"names": [" fox ", "owl"]}, JSON)
+    assert made.status_code == 201
+    assert [(row["name"], row["position"]) for row in made.json()] == [("fox", 3), ("owl", 4)]
+    assert state(worked) == before  # going on is what happens unless something else is asked for
+    assert LabelEvent.objects.get(action="class_added").detail["names"] == ["fox", "owl"]
+
+
+@pytest.mark.parametrize(
+    ("names", "word"),
+    [(["Cat"], "already"), (["fox", "FOX"], "twice"), (["  "], "name"), ([], "empty"), (["x"] * 2, "twice")],
+)
+def test_names_that_can_not_be_are_refused_and_nothing_is_added(
+    worked: Project, api: Client, names: list[str], word: str
+) -> None:
+    pause(worked)
+    refused = api.post(classes_url(worked), {"names": names, "existing": "restart_remove"}, JSON)
+    assert refused.status_code == 400
+    assert word in refused.json()["detail"].lower() or word in str(refused.json()["errors"]).lower()
+    assert list(refused.json()["errors"])[0].startswith("names")
+    assert LabelClass.objects.filter(project=worked).count() == 3
+    assert count_progress(worked).n_labels == 6
+
+
+def test_starting_over_takes_labels_out_of_every_view_and_undo_brings_them_back(
+    worked: Project, api: Client, manager: User
+) -> None:
+    """C4: views, exports and counts; the history keeps all; undo restores every state."""
+    pause(worked)
+    before = state(worked)
+    api.post(classes_url(worked), {"names": ["fox"], "existing": "restart_remove"}, JSON)
+    counts = count_progress(worked)
+    assert (counts.labeled, counts.skipped, counts.needs_review, counts.n_labels) == (0, 0, 0, 0)
+    assert counts.pending == 20
+    images = api.get(f"/api/v1/projects/{worked.pk}/images/").json()["results"]
+    assert not any(image["labels"] for image in images)
+    assert exported(worked, api) == 0
+    assert Annotation.objects.filter(task__project=worked).count() == 6
+    reset = LabelEvent.objects.get(action="reset")
+    assert (reset.detail["labels"], reset.detail["images"], reset.by) == (6, 7, manager)
+
+    undo(worked, manager, reset.pk)
+    assert state(worked) == before
+    assert exported(worked, api) == 6
+    with pytest.raises(resets.NotUndoable):
+        undo(worked, manager, reset.pk)
+
+
+def exported(project: Project, api: Client) -> int:
+    """Export the project and return how many labels are in the file."""
+    return export(project, api).count(b'"category_id"')
+
+
+def exported_images(project: Project, api: Client) -> int:
+    """Export the project and return how many images are in the file."""
+    return export(project, api).count(b'"file_name"')
+
+
+def export(project: Project, api: Client) -> bytes:
+    made = api.post(f"/api/v1/projects/{project.pk}/exports/", {"format": "coco"}, JSON).json()
+    assert Export.objects.get(pk=made["id"]).state == "done"
+    file = api.get(f"/api/v1/exports/{made['id']}/download/")
+    return b"".join(file.streaming_content)
+
+
+def test_kept_labels_come_back_prefilled_once(
+    worked: Project, api: Client, manager: User, labeler: User, labeler2: User
+) -> None:
+    pause(worked)
+    api.post(classes_url(worked), {"names": ["fox"], "existing": "restart_keep"}, JSON)
+    assert count_progress(worked).pending == 20
+    run(worked)
+    cat, dog, _bird, fox = make.class_ids(worked)
+    items = page_items(worked, labeler2, 100)
+    suggested = [item["prelabels"][0]["label_class"] for item in items if item["prelabels"]]
+    assert sorted(suggested) == [cat] * 4 + [dog] * 2
+    page = queue.open_page(worked, labeler2)
+    assert page is not None
+    submit(page, make.answers(page, labels=[fox]))
+    review.reject(worked, manager, list(Image.objects.values_list("pk", flat=True)))
+    assert not any(item["prelabels"] for item in page_items(worked, labeler, 100))
+
+
+def test_a_later_removal_takes_the_proposals_away(worked: Project, manager: User, labeler2: User) -> None:
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    add_classes(worked, manager, ["owl"], "restart_remove")
+    run(worked)
+    assert not any(item["prelabels"] for item in page_items(worked, labeler2, 100))
+
+
+def test_proposals_of_two_restarts_come_back_together(worked: Project, manager: User, labeler2: User) -> None:
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    run(worked)
+    fox = make.class_ids(worked)[3]
+    n_foxes = len(answer(worked, labeler2, 3, labels=[fox]))
+    pause(worked)
+    add_classes(worked, manager, ["owl"], "restart_keep")
+    run(worked)
+    items = page_items(worked, make.user("third", "labeler"), 100)
+    suggested = [item["prelabels"][0]["label_class"] for item in items if item["prelabels"]]
+    assert suggested.count(fox) == n_foxes
+    assert len(suggested) >= 6
+
+
+def test_restoring_leaves_what_was_labeled_anew(worked: Project, manager: User, labeler2: User) -> None:
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_remove")
+    run(worked)
+    bird = make.class_ids(worked)[2]
+    anew = answer(worked, labeler2, 100, labels=[bird])
+    assert len(anew) == 20
+    rejected = LabelTask.objects.get(pk=anew[0])
+    review.reject(worked, manager, [rejected.image_id])
+    pause(worked)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert set(Annotation.objects.current().values_list("label_class", flat=True)) == {bird}
+    assert Annotation.objects.current().count() == 19
+
+
+def test_resets_are_undone_from_the_last_one(worked: Project, manager: User, labeler: User) -> None:
+    pause(worked)
+    first = state(worked)
+    add_classes(worked, manager, ["fox"], "restart_remove")
+    run(worked)
+    answer(worked, labeler, 5, labels=make.class_ids(worked)[2:3])
+    pause(worked)
+    second = state(worked)
+    add_classes(worked, manager, ["owl"], "restart_keep")
+    one, two = LabelEvent.objects.filter(action="reset").order_by("pk")
+    with pytest.raises(resets.NotUndoable):
+        undo(worked, manager, one.pk)
+    undo(worked, manager, two.pk)
+    assert state(worked) == second
+    undo(worked, manager, one.pk)
+    back = state(worked)["labels"]
+    assert second["labels"] <= back and first["labels"] & back
+
+
+def test_empty_scenes_and_boxes_come_back_too(boxes: Project, api: Client, manager: User, labeler: User) -> None:
+    """An image that was labeled "no objects" is labeled again after an undo, in the export too."""
+    digit, _line = make.class_ids(boxes)
+    answer(boxes, labeler, 1, boxes=[{"label_class": digit, "box": [1, 2, 10.5, 11]}])
+    answer(boxes, labeler, 1, boxes=[])
+    pause(boxes)
+    before = state(boxes)
+    add_classes(boxes, manager, ["dot"], "restart_remove")
+    assert count_progress(boxes).labeled == 0
+    assert exported_images(boxes, api) == 0
+    undo(boxes, manager, LabelEvent.objects.get(action="reset").pk)
+    assert state(boxes) == before
+    assert exported_images(boxes, api) == 2
+
+
+def test_images_that_are_gone_do_not_come_round(worked: Project, manager: User) -> None:
+    task = LabelTask.objects.filter(status="labeled")[0]
+    Image.objects.filter(pk=task.image_id).update(problem="missing")
+    pause(worked)
+    before = state(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    assert LabelTask.objects.get(pk=task.pk).status == "missing"
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert state(worked) == before
+
+
+def test_a_page_on_the_screen_lapses_when_everything_starts_over(worked: Project, manager: User, labeler: User) -> None:
+    page = make.page(worked, labeler)
+    items = make.answers(page, labels=make.class_ids(worked)[:1])
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    run(worked)
+    with pytest.raises(Lapsed):
+        submit(page, items)
+    assert Annotation.objects.current().count() == 0
+    assert not LabelTask.objects.filter(status="claimed").exists()
+
+
+def test_a_page_on_the_screen_stays_when_labeling_goes_on(worked: Project, manager: User, labeler: User) -> None:
+    page = make.page(worked, labeler)
+    pause(worked)
+    add_classes(worked, manager, ["fox"])
+    run(worked)
+    assert submit(page, make.answers(page, labels=make.class_ids(worked)[:1])).count == 9
+
+
+# --- Renaming, merging, retiring, deleting ------------------------------------------------------------
+
+
+def test_a_class_is_renamed_at_any_time_and_keeps_its_labels(worked: Project, api: Client) -> None:
+    cat = make.class_ids(worked)[0]
+    changed = api.patch(classes_url(worked, cat), {"name": "lion", "color": "#102030"}, JSON).json()
+    assert (changed["name"], changed["color"], changed["labels"]) == ("lion", "#102030", 4)
+    detail = LabelEvent.objects.get(action="class_renamed").detail
+    assert (detail["from"], detail["to"]) == ("cat", "lion")
+    assert api.patch(classes_url(worked, cat), {"name": "DOG"}, JSON).status_code == 400
+    assert LabelClass.objects.get(pk=cat).name == "lion"
+
+
+def test_a_class_in_use_is_retired_and_not_deleted(worked: Project, api: Client, labeler: User) -> None:
+    cat, _dog, bird = make.class_ids(worked)
+    assert api.delete(classes_url(worked, bird)).status_code == 409  # running
+    pause(worked)
+    refused = api.delete(classes_url(worked, cat))
+    assert refused.status_code == 409 and "Retire it" in refused.json()["detail"]
+    assert api.delete(classes_url(worked, bird)).status_code == 204
+    retired = api.patch(classes_url(worked, cat), {"retired": True}, JSON).json()
+    assert (retired["retired"], retired["labels"]) == (True, 4)
+    assert api.patch(classes_url(worked, _dog), {"retired": True}, JSON).status_code == 400  # the last one
+    again = api.post(classes_url(worked), {"names": ["cat"]}, JSON)  # the name is free
+    assert again.status_code == 201
+    assert api.patch(classes_url(worked, cat), {"retired": False}, JSON).status_code == 400
+    api.patch(classes_url(worked, again.json()[0]["id"]), {"name": "kitten"}, JSON)
+    assert api.patch(classes_url(worked, cat), {"retired": False}, JSON).json()["retired"] is False
+
+
+def test_a_retired_class_can_not_be_answered(worked: Project, manager: User, labeler: User) -> None:
+    page = make.page(worked, labeler)
+    cat = make.class_ids(worked)[0]
+    pause(worked)
+    class_changes.retire_class(worked, manager, cat)
+    run(worked)
+    visitor = Client()
+    visitor.force_login(labeler)
+    body = {"items": make.answers(page, labels=[cat])}
+    refused = visitor.post(f"/api/v1/labeling/pages/{page.pk}/submit/", body, JSON)
+    assert refused.status_code == 400 and "not a class" in refused.json()["detail"]
+
+
+def test_a_merge_gives_the_labels_to_the_other_class_and_can_be_undone(
+    worked: Project, api: Client, manager: User, labeler: User
+) -> None:
+    cat, dog, _bird = make.class_ids(worked)
+    assert api.patch(classes_url(worked, cat), {"merged_into": dog}, JSON).status_code == 409
+    pause(worked)
+    before = state(worked)
+    merged = api.patch(classes_url(worked, cat), {"merged_into": dog}, JSON).json()
+    assert (merged["retired"], merged["merged_into"], merged["labels"]) == (True, dog, 0)
+    assert count_progress(worked).labels == {dog: 6}
+    assert state(worked)["tasks"] == before["tasks"]
+    event = LabelEvent.objects.get(action="class_merged")
+    assert event.detail["labels"] == 4
+    undo(worked, manager, event.pk)
+    assert state(worked)["labels"] == before["labels"]
+    assert class_changes.undoable(worked) == set()
+
+
+def test_an_image_with_both_classes_keeps_one_after_a_merge(manager: User, labeler: User, tmp_path: Path) -> None:
+    project = make.project(manager, make.pictures(tmp_path / "many", 4), "multilabel")
+    cat, dog, bird = make.class_ids(project)
+    both, only = answer(project, labeler, 1, labels=[cat, dog]), answer(project, labeler, 1, labels=[bird, cat])
+    pause(project)
+    before = state(project)["labels"]
+    event = class_changes.merge_class(project, manager, cat, dog)
+    assert Annotation.objects.current().filter(task__in=both).count() == 1
+    assert set(Annotation.objects.current().filter(task__in=only).values_list("label_class", flat=True)) == {bird, dog}
+    undo(project, manager, event.pk)
+    assert state(project)["labels"] == before
+
+
+def test_what_a_merge_and_a_reset_did_is_restored_under_the_heirs_name(worked: Project, manager: User) -> None:
+    cat, dog, _bird = make.class_ids(worked)
+    pause(worked)
+    resets_before = add_classes(worked, manager, ["fox"], "restart_keep")
+    assert resets_before
+    merge = class_changes.merge_class(worked, manager, cat, dog)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert count_progress(worked).labels == {dog: 6}
+    assert merge.detail["labels"] == 0
+
+
+@pytest.mark.parametrize("target", ["itself", "foreign", "retired"])
+def test_a_merge_needs_another_class_of_the_project(
+    worked: Project, api: Client, manager: User, target: str, tmp_path: Path
+) -> None:
+    cat, dog, _bird = make.class_ids(worked)
+    other = make.project(manager, make.pictures(tmp_path / "other", 1))
+    pause(worked)
+    class_changes.retire_class(worked, manager, dog)
+    into = {"itself": cat, "foreign": make.class_ids(other)[0], "retired": dog}[target]
+    before = state(worked)
+    assert api.patch(classes_url(worked, cat), {"merged_into": into}, JSON).status_code == 400
+    assert api.patch(classes_url(other, cat), {"name": "x"}, JSON).status_code == 404  # a class of another project
+    assert state(worked) == before
+
+
+# --- Races --------------------------------------------------------------------------------------------
+
+
+def test_a_submit_and_a_restart_leave_one_state(project: Project, manager: User, labeler: User) -> None:
+    """ATTACKS 8: the answer is there and was set aside, or it was refused; never half."""
+    page = make.page(project, labeler)
+    items = make.answers(page, labels=make.class_ids(project)[:1])
+
+    def start_over() -> None:
+        project.pause()
+        add_classes(project, manager, ["fox"], "restart_remove")
+
+    results = at_once(lambda: submit(page, items), start_over)
+    assert unexpected(results, Lapsed, queue.Paused) == []
+    assert results[1] is None
+    assert Annotation.objects.current().count() == 0
+    stored = 0 if isinstance(results[0], Exception) else 9
+    assert Annotation.objects.count() == stored
+    assert LabelEvent.objects.get(action="reset").detail["labels"] == stored
+    assert not LabelTask.objects.filter(status__in=["labeled", "claimed"]).exists()
+
+
+def test_two_managers_restart_and_restore_at_once(worked: Project, manager: User) -> None:
+    pause(worked)
+    before = state(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    reset = LabelEvent.objects.get(action="reset").pk
+    results = at_once(*(lambda: undo(worked, manager, reset) for _try in range(3)))
+    assert len(unexpected(results)) == 2 and unexpected(results, resets.NotUndoable) == []
+    assert state(worked) == before
+
+
+def test_a_class_is_not_added_to_a_project_that_has_just_been_started(project: Project, manager: User) -> None:
+    project.pause()
+    results = at_once(lambda: add_classes(project, manager, ["fox"]), Project.objects.get(pk=project.pk).resume)
+    assert unexpected(results, NotPaused) == []
+    assert LabelClass.objects.filter(name="fox").exists() != isinstance(results[0], NotPaused)
