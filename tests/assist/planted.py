@@ -19,9 +19,11 @@ DIGEST = "none-mobilenet_v2"  # what the network has without weights
 STAGES = (96, 160, 1280)
 
 
-def project(owner: User, folder: Path, count: int = 60, noise: float = 0.2, **assist: Any) -> Project:
+def project(
+    owner: User, folder: Path, count: int = 60, noise: float = 0.2, task_type: str = "multiclass", **assist: Any
+) -> Project:
     """Make an assisted project; the truth of an image is its number modulo the number of classes."""
-    made = make.project(owner, make.pictures(folder, count, (8, 8)))
+    made = make.project(owner, make.pictures(folder, count, (8, 8)), task_type)
     plant(made, noise)
     settings = {"enabled": True, "min_labels": 20, "target": 0.6, "device": "cpu", "clustering": False}
     for name, value in (settings | assist).items():

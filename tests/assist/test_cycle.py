@@ -273,3 +273,54 @@ def test_a_deleted_project_takes_its_runs_and_files_along(assisted: Project, lab
     assert folder.is_dir()
     delete_project(assisted)
     assert not AssistRun.objects.exists() and not folder.exists()
+
+
+def test_several_labels_are_learned_and_a_set_is_right_as_a_whole(manager: User, labeler: User, tmp_path: Path) -> None:
+    """SPEC P3, A5: multi-label projects go the same way."""
+    project = planted.project(manager, tmp_path / "images", task_type="multilabel", target=0.5)
+    planted.label(project, labeler, 20)
+    validation = AssistRun.objects.get(kind="validation")
+    assert validation.state == State.DONE and validation.metrics["judges"] == 20, validation.log
+    assert "confusion" not in validation.metrics and len(validation.metrics["per_class"]) == 3
+    suggested = LabelTask.objects.filter(kind=Kind.PRELABELED)
+    assert validation.metrics["used"] == suggested.exists()
+    for task in suggested:
+        assert [label["label_class"] for label in task.prelabels] == [planted.truth(task)]
+
+
+def test_the_next_images_share_pages_with_their_like_in_place_of_older_pages(
+    manager: User, labeler: User, tmp_path: Path
+) -> None:
+    """SPEC A7, A8: the next batch in the fixed random order, no more; a page on the screen is left alone."""
+    project = planted.project(manager, tmp_path / "images", clustering=True, min_labels=27)
+    run = runs.enqueue(project, AssistRun.Kind.FEATURIZATION)
+    run.refresh_from_db()
+    assert run.state == State.DONE and run.metrics["grouped"] == 27, run.log
+    clustered = LabelTask.objects.filter(kind=Kind.CLUSTERED)
+    first = LabelTask.objects.order_by("rank").values_list("pk", flat=True)[:27]
+    assert set(clustered.values_list("pk", flat=True)) == set(first)
+    page = queue.claim(project, labeler, 9)
+    assert page is not None and page.kind == Kind.CLUSTERED
+    tasks = list(page.tasks.all())
+    assert len({task.group for task in tasks}) == 1 and len(tasks) == 9
+    assert len({planted.truth(task) for task in tasks}) == 1
+    runs.enqueue(project, AssistRun.Kind.FEATURIZATION)
+    assert clustered.filter(page=page).count() == 9
+    assert clustered.exclude(page=page).count() == 27
+    cycle.switch_off(project)
+    assert set(clustered.values_list("page", flat=True)) == {page.pk}
+
+
+def test_classes_that_are_gone_open_another_ledger(assisted: Project, labeler: User) -> None:
+    """docs/assist.md: labels given before are no fair sample of another population."""
+    from django.db import transaction
+
+    from assist.labels import open_ledger
+
+    planted.label(assisted, labeler, 20)
+    with transaction.atomic():
+        first = open_ledger(assisted)
+    LabelClass.objects.create(project=assisted, name="fish", position=9)
+    with transaction.atomic():
+        second = open_ledger(assisted)
+    assert second.pk != first.pk and second.after_event > 0
