@@ -1,5 +1,6 @@
 """Images that join, go, come back or change become, leave and rejoin the tasks of a project."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -28,17 +29,19 @@ MAX_RANK = 2**31 - 1
 
 
 @receiver(signals.images_registered)
-def add_tasks(project: Project, **kwargs: Any) -> None:
-    """Give every image without a task one, at a random place among those that wait (SPEC A2, F4)."""
-    random = "RANDOM()" if connection.vendor == "postgresql" else "RAND()"
-    newest = LabelTask.objects.filter(project=project).order_by("-image_id").values_list("image_id", flat=True)
+def add_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
+    """Give every new image a task, at a random place among those that wait (SPEC A2, F4)."""
+    if connection.vendor == "postgresql":
+        random, rows, value = "RANDOM()", "SELECT unnest(%s::bigint[]) AS id", image_ids
+    else:
+        random, rows, value = "RAND()", "SELECT value AS id FROM json_each(%s)", json.dumps(image_ids)  # type: ignore[assignment]
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO labeling_labeltask"
             ' (project_id, image_id, status, kind, priority, "group", rank, place)'
-            f" SELECT project_id, id, %s, %s, %s, 0, CAST({random} * %s AS INTEGER), 0"  # noqa: S608
-            " FROM projects_image WHERE project_id = %s AND id > %s ON CONFLICT DO NOTHING",
-            [Status.WAITING, Kind.MANUAL, PRIORITY[Kind.MANUAL], MAX_RANK, project.pk, newest.first() or 0],
+            f" SELECT %s, id, %s, %s, %s, 0, CAST({random} * %s AS INTEGER), 0 FROM ({rows}) AS new WHERE true"  # noqa: S608
+            " ON CONFLICT DO NOTHING",
+            [project.pk, Status.WAITING, Kind.MANUAL, PRIORITY[Kind.MANUAL], MAX_RANK, value],
         )
 
 

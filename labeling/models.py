@@ -133,7 +133,7 @@ class LabelTask(models.Model):
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks", db_index=False)
-    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="tasks")
+    image = models.ForeignKey(Image, on_delete=models.CASCADE, related_name="tasks", db_index=False)
     status = models.CharField(max_length=12, choices=Status, default=Status.WAITING)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.MANUAL)
     priority = models.PositiveSmallIntegerField(default=PRIORITY[Kind.MANUAL])

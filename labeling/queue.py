@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from labeling import feeder
 from labeling.models import LabelPage, LabelTask, LabelTaskQuerySet, Status
+from projects import refresh_due
 from projects.models import Image, Project
 from projects.transitions import WrongState, move
 
@@ -48,6 +49,8 @@ def claim(project: Project, labeler: User, count: int) -> LabelPage | None:
     if page is not None and page.size < count and not feeder.is_ready(project):
         feeder.feed_now(project, count - page.size)
     feeder.wake(project)
+    if page is None:
+        refresh_due.look_at_once(project)
     return page
 
 

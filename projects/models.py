@@ -398,7 +398,8 @@ class Image(models.Model):
         UNREADABLE = "unreadable", _("Unreadable")
         MISSING = "missing", _("Missing")
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="images")
+    # The unique constraint's index begins with the project, so it needs none of its own; nor does a task its image.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="images", db_index=False)
     path = models.CharField(_("path"), max_length=1024)
     size = models.BigIntegerField(_("bytes"), default=0)
     etag = models.CharField(max_length=100, blank=True)
@@ -456,6 +457,9 @@ class Refresh(models.Model):
     unreadable = models.PositiveIntegerField(default=0)
     left_out = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
+    # How far the listing is, so that a worker that takes over goes on there.
+    bookmark = models.TextField(blank=True, editable=False)
+    seen = models.BinaryField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("refresh")

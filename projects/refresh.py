@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import Count, F, Max, Min
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_q.tasks import async_task
@@ -17,24 +21,27 @@ from projects import signals
 from projects.models import Image, Project, Refresh
 from projects.patterns import is_image_name
 from projects.patterns import parse as parse_pattern
-from projects.stores import Entry, StoreError
+from projects.seen import SeenImages
+from projects.stores import Entry, Page, StoreError
 from projects.transitions import WrongState, move
 
 LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
 PAGE_SIZE = 5000
+BATCH_SECONDS = 5.0
 
 
 class NoImages(Exception):
     """The dataset holds no image, so there is nothing to label."""
 
 
-def enqueue(project: Project) -> Refresh:
+def enqueue(project: Project, wake: bool = True) -> Refresh:
     """Record a refresh and wake a worker once it is committed; the one under way is returned if there is one."""
     try:
         with transaction.atomic():
             refresh = Refresh.objects.create(project=project)
-            _wake_worker(refresh)
+            if wake:
+                _wake_worker(refresh)
             return refresh
     except IntegrityError:
         return Refresh.objects.get(project=project, state__in=[Refresh.State.QUEUED, Refresh.State.RUNNING])
@@ -64,7 +71,7 @@ def run(refresh_id: int) -> None:
             Refresh.State.RUNNING,
             token=token,
             attempts=F("attempts") + 1,
-            started_at=now,
+            started_at=Coalesce("started_at", now),
             heartbeat_at=now,
         )
     except WrongState:
@@ -86,7 +93,9 @@ def run(refresh_id: int) -> None:
 def _finish(refresh: Refresh, project: Project, token: str) -> None:
     with transaction.atomic():
         mine = Refresh.objects.filter(pk=refresh.pk, token=token, state=Refresh.State.RUNNING)
-        if not mine.update(state=Refresh.State.DONE, ended_at=timezone.now()):
+        unreadable = Image.objects.filter(project=project, problem=Image.Problem.UNREADABLE).count()
+        done = {"state": Refresh.State.DONE, "ended_at": timezone.now(), "unreadable": unreadable}
+        if not mine.update(**done, bookmark="", seen=None):
             return
         project.refresh_from_db()
         if project.state == Project.State.INITIALIZING:
@@ -131,27 +140,31 @@ class LostToken(Exception):
 
 
 class _Registration:
-    """One pass over a dataset's listing.
+    """One pass over a dataset's listing; one that was cut off goes on after the last page that was written.
 
-    Holds the ids of images seen (28 bytes each) to find the missing ones; everything else goes page by page.
+    Holds a bit for each image seen, to find the missing ones; everything else goes page by page.
     """
 
     def __init__(self, refresh: Refresh, token: str) -> None:
         self.refresh = refresh
         self.project = refresh.project
         self.token = token
-        self.seen: set[int] = set()
-        newest = Image.objects.filter(project=self.project).order_by("-pk").values_list("pk", flat=True).first()
-        self.newest = newest or 0
-        self.n_known = Image.objects.filter(project=self.project).count()
+        self.images = Image.objects.filter(project=self.project)
+        facts = self.images.aggregate(first=Min("pk"), last=Max("pk"), count=Count("*"))
+        self.n_known: int = facts["count"]
         self.is_first = self.project.state == Project.State.INITIALIZING
+        if refresh.seen is not None:
+            self.seen = SeenImages.unpack(bytes(refresh.seen))
+        else:  # only what was there before can turn out to be missing
+            self.seen = SeenImages(facts["first"] or 1, facts["last"] or 0)
 
     def run(self) -> None:
         dataset = self.project.dataset
         pattern = parse_pattern(dataset.pattern)
         store = dataset.datastore.open()
-        for page in store.pages(pattern.head, page_size=PAGE_SIZE):
-            self.take([e for e in page if pattern.matches(e.key) and is_image_name(e.key)])
+        self.beat()
+        for entries, bookmark in self.batches(store.pages(pattern.head, self.refresh.bookmark, PAGE_SIZE)):
+            self.take([e for e in entries if pattern.matches(e.key) and is_image_name(e.key)], bookmark)
         if self.is_first and self.refresh.found == 0:
             raise NoImages(
                 _("“%(pattern)s” in %(datastore)s holds no image. Check the path, or add images and try again.")
@@ -161,14 +174,23 @@ class _Registration:
             self.mark_missing()
         self.beat()
 
-    def take(self, entries: list[Entry]) -> None:
-        """Compare one page of the listing with what is registered, and write the difference."""
-        known: dict[str, tuple[int, int, str, str]] = {
-            path: (pk, size, etag, problem)
-            for path, pk, size, etag, problem in Image.objects.filter(
-                project=self.project, path__in=[entry.key for entry in entries]
-            ).values_list("path", "id", "size", "etag", "problem")
-        }
+    def batches(self, pages: Iterable[Page]) -> Iterator[tuple[list[Entry], str]]:
+        """Join small pages of a store: the database likes few large questions; a slow store's work is kept as well."""
+        batch: list[Entry] = []
+        bookmark = ""
+        begun = time.monotonic()
+        for page in pages:
+            batch += page
+            bookmark = page.bookmark
+            if len(batch) >= PAGE_SIZE or time.monotonic() - begun > BATCH_SECONDS:
+                yield batch, bookmark
+                batch, begun = [], time.monotonic()
+        if batch:
+            yield batch, bookmark
+
+    def take(self, entries: list[Entry], bookmark: str) -> None:
+        """Compare a part of the listing with what is registered, and write the difference."""
+        known = known_images(self.project.pk, [entry.key for entry in entries])
         new = [entry for entry in entries if entry.key not in known]
         room = max(settings.MAX_IMAGES_PER_PROJECT - self.n_known, 0)
         changed: list[tuple[int, Entry]] = []
@@ -176,35 +198,43 @@ class _Registration:
         for entry in entries:
             if row := known.get(entry.key):
                 image_id, size, etag, problem = row
-                self.seen.add(image_id)
-                if (size, etag) != (entry.size, entry.etag):
+                if size != entry.size or etag != entry.etag:
                     changed.append((image_id, entry))
                 elif problem == Image.Problem.MISSING:
                     returned.append(image_id)
+        self.seen.add(row[0] for row in known.values())
+        self.refresh.found += len(entries)
+        self.refresh.added += len(new[:room])
+        self.refresh.left_out += len(new[room:])
+        self.refresh.changed += len(changed)
+        self.refresh.bookmark, self.refresh.seen = bookmark, self.seen.pack()
         with transaction.atomic():
-            self.beat()
+            self.save_progress()
             if new[:room]:
                 self.insert(new[:room])
             self.write_changed(changed)
             if returned:
                 Image.objects.filter(pk__in=returned).update(problem=Image.Problem.NONE)
                 signals.images_returned.send(sender=Image, project=self.project, image_ids=returned)
-            self.refresh.found += len(entries)
-            self.refresh.added += len(new[:room])
-            self.refresh.left_out += len(new[room:])
-            self.refresh.changed += len(changed)
-            self.save_counts()
         self.n_known += len(new[:room])
 
-    def insert(self, entries: Iterable[Entry]) -> None:
+    def insert(self, entries: list[Entry]) -> None:
         """Write new images in one statement; one that is there already stays as it is."""
+        values: list[Any] = [[e.key for e in entries], [e.size for e in entries], [e.etag for e in entries]]
+        if connection.vendor == "postgresql":
+            rows = "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[]) AS r(path, size, etag)"
+        else:
+            rows = "SELECT value->>0 AS path, value->>1 AS size, value->>2 AS etag FROM json_each(%s)"
+            values = [json.dumps(list(zip(*values, strict=True)))]
         with connection.cursor() as cursor:
-            cursor.executemany(
+            cursor.execute(
                 "INSERT INTO projects_image (project_id, path, size, etag, orientation, problem, problem_detail)"
-                " VALUES (%s, %s, %s, %s, 1, '', '') ON CONFLICT (project_id, path) DO NOTHING",
-                [(self.project.pk, entry.key, entry.size, entry.etag) for entry in entries],
+                f" SELECT %s, path, size, etag, 1, '', '' FROM ({rows}) AS listed WHERE true"  # noqa: S608
+                " ON CONFLICT (project_id, path) DO NOTHING RETURNING id",
+                [self.project.pk, *values],
             )
-        signals.images_registered.send(sender=Image, project=self.project)
+            ids = [pk for (pk,) in cursor.fetchall()]
+        signals.images_registered.send(sender=Image, project=self.project, image_ids=ids)
 
     def write_changed(self, changed: list[tuple[int, Entry]]) -> None:
         """Forget what was known of files that hold something else now; labels stay, and are flagged (SPEC D7)."""
@@ -234,23 +264,40 @@ class _Registration:
 
     def mark_missing(self) -> None:
         """Mark what was there before this pass and the listing no longer has."""
-        here = Image.objects.filter(project=self.project, pk__lte=self.newest).exclude(problem=Image.Problem.MISSING)
+        here = self.images.filter(pk__lte=self.seen.last).exclude(problem=Image.Problem.MISSING)
         gone = [pk for pk in here.values_list("pk", flat=True).iterator(chunk_size=20_000) if pk not in self.seen]
         for start in range(0, len(gone), PAGE_SIZE):
             chunk = gone[start : start + PAGE_SIZE]
+            self.refresh.missing += len(chunk)
             with transaction.atomic():
-                self.beat()
+                self.save_progress()
                 Image.objects.filter(pk__in=chunk).update(problem=Image.Problem.MISSING)
                 signals.images_missing.send(sender=Image, project=self.project, image_ids=chunk)
-                self.refresh.missing += len(chunk)
-                self.save_counts()
 
-    def save_counts(self) -> None:
-        """Write the counts, which the manager's page shows as they grow."""
-        self.refresh.save(update_fields=["found", "added", "left_out", "changed", "missing"])
+    def save_progress(self) -> None:
+        """Write how far this is, which also says that the worker is alive; the manager's page shows it as it grows.
 
-    def beat(self) -> None:
+        Raises LostToken when the refresh has been given to another. Attempts are counted from the last progress on.
+        """
+        names = ("found", "added", "left_out", "changed", "missing", "bookmark", "seen")
+        self.beat(attempts=1, **{name: getattr(self.refresh, name) for name in names})
+
+    def beat(self, **progress: object) -> None:
         """Say that this worker is alive; stop when the refresh has been given to another."""
         mine = Refresh.objects.filter(pk=self.refresh.pk, token=self.token, state=Refresh.State.RUNNING)
-        if not mine.update(heartbeat_at=timezone.now()):
+        if not mine.update(heartbeat_at=timezone.now(), **progress):
             raise LostToken
+
+
+def known_images(project_id: int, paths: list[str]) -> dict[str, tuple[int, int, str, str]]:
+    """Return (id, size, etag, problem) of the paths that are registered, by one statement with one value."""
+    if connection.vendor == "postgresql":
+        among, value = "= ANY(%s)", cast(Any, paths)
+    else:
+        among, value = "IN (SELECT value FROM json_each(%s))", json.dumps(paths)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT path, id, size, etag, problem FROM projects_image WHERE project_id = %s AND path {among}",  # noqa: S608
+            [project_id, value],
+        )
+        return {path: facts for path, *facts in cursor.fetchall()}

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from projects import refresh, signals
-from projects.models import Image, Project
+from projects.models import Image, Project, Refresh
 
 SOONEST = timedelta(minutes=1)
 LATEST = timedelta(hours=6)
@@ -25,13 +25,25 @@ def interval(n_left: int, n_per_hour: float) -> timedelta:
     return max(SOONEST, min(LATEST, timedelta(hours=n_left / n_per_hour / 4)))
 
 
+def look_at_once(project: Project) -> None:
+    """Look for new images now that nothing is left to label, unless that was done a moment ago or can't help."""
+    last = Refresh.objects.filter(project=project).values_list("created_at", flat=True).first()
+    is_recent = last is not None and last > timezone.now() - SOONEST
+    if project.incremental_refresh and not is_recent and not _is_full(project):
+        refresh.enqueue(project)
+
+
+def _is_full(project: Project) -> bool:
+    return Image.objects.filter(project=project).count() >= settings.MAX_IMAGES_PER_PROJECT
+
+
 def enqueue_due() -> int:
     """Start the refreshes that are due, and set when the next ones are; return how many were started."""
     now = timezone.now()
     active = Project.objects.filter(incremental_refresh=True, state__in=[Project.State.RUNNING, Project.State.PAUSED])
     n_started = 0
     for project in active.filter(Q(next_refresh_at__isnull=True) | Q(next_refresh_at__lte=now)):
-        if Image.objects.filter(project=project).count() >= settings.MAX_IMAGES_PER_PROJECT:
+        if _is_full(project):
             next_at = now + LATEST
         else:
             answers: list[tuple[Any, Any]] = signals.asking_for_pace.send(sender=Project, project=project)

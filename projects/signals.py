@@ -2,7 +2,7 @@
 
 from django.dispatch import Signal
 
-# Sent inside the transaction that wrote the rows. Arguments: project.
+# Sent inside the transaction that wrote the rows. Arguments: project, image_ids.
 images_registered = Signal()
 # Arguments: project, image_ids. Their files are gone, back again, or hold something else now.
 images_missing = Signal()

@@ -1,0 +1,288 @@
+"""Looking again: on time, at once when the queue runs dry, two at once, killed, with a store that is down (SPEC F)."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as site
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from labeling import feeder
+from labeling.models import LabelTask
+from labeling.submit import submit
+from projects import refresh, refresh_due
+from projects.models import Image, Project, Refresh
+from projects.seen import SeenImages
+from tests import make
+from tests.clouds.names import BULK
+from tests.clouds.servers import Server
+from tests.clouds.weather import Weather
+
+
+def test_new_images_come_in_random_order_among_those_that_wait_and_none_moves(project: Project, tmp_path: Path) -> None:
+    # F4, A2
+    before = dict(LabelTask.objects.values_list("image_id", "rank"))
+    make.pictures(tmp_path / "images" / "new", 40)
+    refresh.enqueue(project)
+    after = dict(LabelTask.objects.values_list("image_id", "rank"))
+    assert {pk: rank for pk, rank in after.items() if pk in before} == before
+    new = [rank for pk, rank in after.items() if pk not in before]
+    assert len(new) == 40
+    assert min(new) < max(before.values())
+    assert max(new) > min(before.values())
+    assert sorted(new) != new
+
+
+def test_labels_stay_when_files_go_change_and_come_back(project: Project, labeler: User, tmp_path: Path) -> None:
+    # D7
+    page = make.page(project, labeler)
+    submit(page, make.answers(page, labels=[make.class_ids(project)[0]]))
+    paths = list(page.tasks.values_list("image__path", flat=True)) or list(
+        LabelTask.objects.filter(status="labeled").values_list("image__path", flat=True)
+    )
+    kept = {path: (tmp_path / "images" / path).read_bytes() for path in paths[:2]}
+    (tmp_path / "images" / paths[0]).unlink()
+    (tmp_path / "images" / paths[1]).write_bytes(kept[paths[1]] + b" ")
+    refresh.enqueue(project)
+    gone, changed = (Image.objects.get(path=path) for path in paths[:2])
+    assert (gone.problem, changed.changed_at is not None) == ("missing", True)
+    assert LabelTask.objects.get(image=gone).status == "labeled"
+    assert LabelTask.objects.get(image=changed).status == "needs_review"
+    (tmp_path / "images" / paths[0]).write_bytes(kept[paths[0]])
+    refresh.enqueue(project)
+    gone.refresh_from_db()
+    assert gone.problem in ("", "missing")
+    assert LabelTask.objects.get(image=gone).annotations.filter(ended_by_event__isnull=True).count() == 1
+
+
+def test_what_a_project_may_hold_is_filled_and_no_more(project: Project, tmp_path: Path, settings: Any) -> None:
+    # D5, F1
+    settings.MAX_IMAGES_PER_PROJECT = 23
+    make.pictures(tmp_path / "images" / "new", 5)
+    refresh.enqueue(project)
+    last = project.refreshes.first()
+    assert last is not None
+    assert (last.added, last.left_out) == (3, 2)
+    Project.objects.filter(pk=project.pk).update(incremental_refresh=True, next_refresh_at=None)
+    assert refresh_due.enqueue_due() == 0
+
+
+def test_the_less_is_left_the_sooner_it_looks_again() -> None:
+    # F1
+    assert refresh_due.interval(0, 0) == refresh_due.SOONEST
+    assert refresh_due.interval(100, 0) == refresh_due.LATEST
+    assert refresh_due.interval(1_000, 100) > refresh_due.interval(500, 100) > refresh_due.interval(500, 500)
+    assert refresh_due.interval(1, 10_000) == refresh_due.SOONEST
+
+
+def test_it_looks_at_the_time_that_was_set_and_not_before(project: Project, tmp_path: Path) -> None:
+    # F1
+    assert refresh_due.enqueue_due() == 0  # switched off
+    Project.objects.filter(pk=project.pk).update(incremental_refresh=True)
+    assert refresh_due.enqueue_due() == 1
+    project.refresh_from_db()
+    assert project.next_refresh_at is not None
+    assert refresh_due.enqueue_due() == 0
+    Project.objects.filter(pk=project.pk).update(next_refresh_at=timezone.now() - timedelta(seconds=1))
+    make.pictures(tmp_path / "images" / "new", 2)
+    assert refresh_due.enqueue_due() == 1
+    assert project.images.count() == 22
+
+
+def test_a_dry_queue_is_filled_at_once(manager: User, labeler: User, tmp_path: Path) -> None:
+    # F1, L10: through the labeler's door
+    folder = make.pictures(tmp_path / "few", 1)
+    project = make.project(manager, folder, incremental_refresh=True)
+    client = Client()
+    client.force_login(labeler)
+
+    def claim() -> Any:
+        return client.post(f"/api/v1/labeling/projects/{project.pk}/claim/", {"count": 1}, "application/json").json()
+
+    page = claim()["page"]
+    answer = {"items": [{"id": page["items"][0]["id"], "labels": make.class_ids(project)[:1]}]}
+    assert client.post(f"/api/v1/labeling/pages/{page['id']}/submit/", answer, "application/json").status_code == 200
+    make.pictures(folder / "new", 1)
+    assert claim()["page"] is None  # it has just been looked at
+    assert project.refreshes.count() == 1
+    Refresh.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+    claim()
+    assert project.refreshes.count() == 2
+    assert claim()["page"]["items"]
+
+
+def test_two_at_once_are_one(project: Project, tmp_path: Path) -> None:
+    make.pictures(tmp_path / "images" / "new", 30)
+    start = threading.Barrier(4)
+
+    def go() -> None:
+        start.wait()
+        try:
+            row = refresh.enqueue(project, wake=False)
+            refresh.run(row.pk)
+            refresh.run(row.pk)  # delivered twice
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert project.images.count() == LabelTask.objects.filter(project=project).count() == 50
+    assert sum(project.refreshes.values_list("added", flat=True)) == 50
+    assert set(project.refreshes.values_list("state", flat=True)) == {"done"}
+
+
+def test_the_command_refreshes_what_is_named(project: Project, tmp_path: Path) -> None:
+    # F3
+    make.pictures(tmp_path / "images" / "new", 2)
+    said = StringIO()
+    call_command("refresh_datasets", project.name, stdout=said)
+    assert f"{project.name}: 22 found, 2 added" in said.getvalue()
+    call_command("refresh_datasets", "--all", stdout=said)
+    assert project.refreshes.count() == 3
+    for wrong in ([], ["nobody"], ["--all", project.name]):
+        with pytest.raises(CommandError):
+            call_command("refresh_datasets", *wrong, stdout=said)
+    (tmp_path / "images").rename(tmp_path / "away")
+    with pytest.raises(CommandError, match="not refreshed"):
+        call_command("refresh_datasets", str(project.pk), stdout=said)
+    assert "is not there" in said.getvalue()
+
+
+def test_a_store_that_is_down_does_no_harm(project: Project, tmp_path: Path) -> None:
+    # F2, N3: nothing is missing, nothing unreadable; it goes on when the store is back.
+    Image.objects.update(width=None, height=None)
+    LabelTask.objects.update(status="waiting")
+    (tmp_path / "images").rename(tmp_path / "away")
+    refresh.enqueue(project)
+    last = project.refreshes.first()
+    assert last is not None
+    assert (last.state, last.missing) == ("failed", 0)
+    assert "is not there" in last.error
+    feeder.feed(project.pk)
+    assert not project.images.exclude(problem="").exists()
+    project.refresh_from_db()
+    assert project.state == "running"
+    (tmp_path / "away").rename(tmp_path / "images")
+    refresh.enqueue(project)
+    assert LabelTask.objects.filter(status="queued").count() == 20
+    assert project.images.exclude(problem="").count() == 0
+
+
+def test_a_cloud_that_asks_to_go_slower_for_good_is_told_in_words(
+    clouds: Callable[[str], Server], weather: Callable[[Server], Weather], manager: User
+) -> None:
+    server = clouds("s3")
+    proxy = weather(server)
+    place = server.datastore("slow").open()
+    for number in range(3):
+        place.write(f"{number}.png", io.BytesIO(make.tiny_png()), overwrite=True)
+    project = make.project_of(manager, server.datastore("slow", port=proxy.port))
+    proxy.fault = lambda path: (503, b"<Error><Code>SlowDown</Code></Error>")
+    refresh.enqueue(project)
+    last = project.refreshes.first()
+    assert last is not None
+    assert (last.state, last.missing) == ("failed", 0)
+    assert "asks to go slower" in last.error
+    proxy.fault = lambda path: False
+    refresh.enqueue(project)
+    assert project.refreshes.filter(state="done", found=3, missing=0).count() == 2
+
+
+def test_a_killed_refresh_goes_on_where_it_was(
+    clouds: Callable[[str], Server],
+    weather: Callable[[Server], Weather],
+    manager: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # N3: a real process, killed in the middle of the listing; then another one.
+    server = clouds("s3")
+    proxy = weather(server)
+    project = make.project_of(manager, server.datastore(f"{BULK}/000"), "**/*.*")
+    assert project.images.count() == 1000
+    dataset = project.dataset
+    dataset.datastore = server.datastore(port=proxy.port)
+    dataset.pattern = f"{BULK}/00?/*"
+    dataset.save()
+    row = refresh.enqueue(project, wake=False)
+    gate = threading.Event()
+
+    def slow(path: str) -> bool:
+        if "list-type" in path and len([p for p in proxy.requests if "list-type" in p]) > 3:
+            gate.wait(60)
+        return False
+
+    proxy.fault = slow
+    code = (
+        "import django; django.setup()\n"
+        "from projects import refresh\n"
+        "refresh.BATCH_SECONDS = 0.0\n"
+        f"refresh.run({row.pk})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=_same_site(), start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and row.found < 3000:
+        time.sleep(0.1)
+        row.refresh_from_db()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    gate.set()
+    assert row.found == 3000
+    assert row.state == "running"
+    proxy.requests.clear()
+    proxy.fault = lambda path: False
+    Refresh.objects.filter(pk=row.pk).update(heartbeat_at=timezone.now() - 2 * refresh.LOST_AFTER)
+    assert refresh.reap() == 1
+    row.refresh_from_db()
+    assert (row.state, row.found, row.added, row.missing) == ("done", 10_000, 10_000, 1000)
+    listings = [path for path in proxy.requests if "list-type" in path]
+    assert "start-after=bulk" in listings[0]
+    assert len(listings) < 11
+    assert project.images.filter(problem="").count() == 10_000
+
+
+def _same_site() -> dict[str, str]:
+    """Return an environment in which another process serves the same site as these tests."""
+    database = connection.settings_dict
+    if connection.vendor == "postgresql":
+        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    else:
+        url = f"sqlite:///{database['NAME']}"
+    return {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "labelsite.settings",
+        "DEVELOPMENT": "1",
+        "DATA_DIR": str(site.DATA_DIR),
+        "SECRET_KEY": site.SECRET_KEY,
+        "PRIVATE_ENDPOINTS": "127.0.0.1",
+    }
+
+
+def test_what_was_seen_fits_into_a_row() -> None:
+    seen = SeenImages(1_000_000, 1_500_000)
+    seen.add(range(1_000_000, 1_400_000))
+    seen.add([5, 2_000_000])
+    packed = seen.pack()
+    again = SeenImages.unpack(packed)
+    assert len(packed) < 5_000
+    assert [pk in again for pk in (5, 1_000_000, 1_399_999, 1_400_000, 2_000_000)] == [False, True, True, False, False]
+    assert 5 not in SeenImages.unpack(SeenImages(1, 0).pack())
