@@ -8,6 +8,7 @@ from exports.api import ExportViewSet, LabeledDatasetViewSet, ProjectExportViewS
 from labeling.api.classes import ProjectClassViewSet
 from labeling.api.labelers import LabelingPageViewSet, LabelingProjectViewSet
 from labeling.api.managers import ProjectImageViewSet, ProjectLabelingViewSet
+from labelsite.api_pages import pages
 from labelsite.problems import no_such_address
 from labelsite.schema import schema
 from projects.api import DatasetViewSet, DatastoreViewSet, ProjectViewSet
@@ -33,6 +34,7 @@ router.register("labeling/pages", LabelingPageViewSet, basename="labeling-page")
 app_name = "api"
 urlpatterns = [
     path("schema/", schema, name="schema"),
+    path("docs/", pages, name="docs"),
     path("labeled-datasets/", LabeledDatasetViewSet.as_view({"get": "list"}), name="labeled-dataset-list"),
     path(
         "labeled-datasets/<slug:name>/<slug:version>/",

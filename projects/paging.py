@@ -31,11 +31,15 @@ class KeysetPagination(CursorPagination):
         return self.max_page_size if len(asked) > 4 else min(int(asked), self.max_page_size)
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """Read the cursor; what this site has not made is 404, whatever it holds."""
-        cursor = super().decode_cursor(request)
+        """Read the cursor. Raises ValidationError for one that this site has not made."""
+        wrong = ValidationError({self.cursor_query_param: [_("This is not the cursor of a page. Follow “next”.")]})
+        try:
+            cursor = super().decode_cursor(request)
+        except NotFound:
+            raise wrong from None
         position = None if cursor is None or cursor.position is None else str(cursor.position)
         if position is not None and not (position.isascii() and position.isdigit() and len(position) <= MAX_DIGITS):
-            raise NotFound(self.invalid_cursor_message)
+            raise wrong
         return cursor
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

@@ -85,3 +85,14 @@ def test_what_it_does_not_name_is_refused(manager: User, project: Project) -> No
         api.get(f"/api/v1/projects/?created_by__password__startswith={start}").content for start in ("md5", "zzz")
     )
     assert hit == miss
+
+
+def test_its_pages_show_every_call_to_people(schema: dict[str, Any]) -> None:
+    answer = Client().get("/api/v1/docs/")
+    text = answer.content.decode()
+    for item in schema["paths"].values():
+        for call in item.values():
+            assert f'id="{call["operationId"]}"' in text
+    assert "curl -X POST $SITE/api/v1/projects/" in text
+    assert "<script" not in text
+    assert "'unsafe" not in answer["Content-Security-Policy"]
