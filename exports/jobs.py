@@ -190,7 +190,13 @@ def _store(export: Export, path: Path) -> dict[str, Any]:
         except FileExistsError:  # written by an attempt that died before it could say so
             file.seek(0)
             key = store.write(key, cast(BinaryIO, file), overwrite=True)
-    return {"name": path.name, "key": key, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {
+        "name": path.name,
+        "ending": path.suffix[1:],
+        "key": key,
+        "bytes": path.stat().st_size,
+        "sha256": digest.hexdigest(),
+    }
 
 
 def default_datastore() -> Datastore:

@@ -11,7 +11,7 @@ from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
 from assist import console as assist_console
-from exports.console import download, exports
+from exports import console as exports_console
 from labeling import data_tab
 from labeling.console import projects
 from labeling.dashboard import dashboard
@@ -54,6 +54,10 @@ class ProjectAdmin(ModelAdmin):
             door("<int:pk>/runs/<int:run>/log/", assist_console.run_log, "run_log"),
             door("<int:pk>/runs/<int:run>/cancel/", assist_console.cancel, "run_cancel"),
             door("<int:pk>/runs/<int:run>/retry/", assist_console.retry, "run_retry"),
-            door("<int:pk>/exports/", exports, "exports"),
-            door("<int:pk>/exports/<int:export>/", download, "download"),
+            door("<int:pk>/exports/", exports_console.exports, "exports"),
+            door("<int:pk>/exports/<int:export>/", exports_console.download, "download"),
+            door("<int:pk>/exports/<int:export>/cancel/", exports_console.cancel, "export_cancel"),
+            door("<int:pk>/exports/<int:export>/again/", exports_console.again, "export_again"),
+            door("<int:pk>/labels/", exports_console.labels_in, "labels"),
+            door("<int:pk>/labels/<int:labels>/cancel/", exports_console.cancel_import, "labels_cancel"),
         ]

@@ -22,7 +22,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from assist.models import AssistRun
 from exports import jobs
-from exports.models import Export, LabeledDataset
+from exports.models import Export, LabeledDataset, LabelImport
 from labeling.submit import submit
 from projects.access import set_people
 from projects.models import Image, Project
@@ -125,6 +125,9 @@ class World:
             "dataset": project.dataset_id,
             "datasets": project.dataset_id,
             "classes": make.class_ids(project)[0],
+            "labeleddataset": dataset.pk,
+            "file": f"{dataset}.csv",
+            "labels": LabelImport.objects.create(project=project, state="done").pk,
             "apitoken": token.pk,
             "user": owner.pk,
             "group": Group.objects.get(name="Manager").pk,

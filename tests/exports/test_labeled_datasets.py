@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import Client
 
 from exports.models import Export, LabeledDataset
+from labeling.submit import submit
 from projects.deletion import delete_project
 from projects.models import Project
+from tests import make
 from tests.exports.written import export
 
 
@@ -53,3 +59,43 @@ def test_it_outlives_its_project_for_who_asked_for_it(tagged: Project, manager: 
     client.force_login(manager)
     (row,) = client.get("/api/v1/labeled-datasets/").json()["results"]
     assert client.get(row["files"][0]["url"]).status_code == 200
+
+
+def client_of(user: User) -> Client:
+    visitor = Client()
+    visitor.force_login(user)
+    return visitor
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "detection", "normalized"])
+def test_the_page_shows_rows_and_python_that_runs_as_printed(
+    task: str, manager: User, labeler: User, tmp_path: Path, request: pytest.FixtureRequest, capsys
+) -> None:
+    if task == "multiclass":
+        project = request.getfixturevalue("project")
+        page = make.page(project, labeler)
+        submit(page, make.answers(page, labels=make.class_ids(project)[1:2]))
+    else:
+        project = request.getfixturevalue("tagged" if task == "multilabel" else "drawn")
+    options = {"coordinates": "normalized"} if task == "normalized" else {}
+    dataset = export(project, "dataset", include_unlabeled=True, **options).labeled_dataset
+    visitor = client_of(manager)
+    assert str(dataset) in visitor.get("/admin/exports/labeleddataset/").content.decode()
+    text = visitor.get(f"/admin/exports/labeleddataset/{dataset.pk}/").content.decode()
+    assert "0000.png" in text and "not labeled" in text
+    samples = [html.unescape(code) for code in re.findall(r"<pre[^>]*data-sample[^>]*>(.*?)</pre>", text, re.DOTALL)]
+    assert len(samples) == 2
+    for code in samples:
+        script = tmp_path / "sample.py"
+        script.write_text(code)
+        runpy.run_path(str(script), run_name="__main__")  # in this process, which has loaded torch once
+        told = capsys.readouterr().out
+        assert "path" in told or "torch.Size" in told
+
+
+def test_other_peoples_snapshots_are_not_there(tagged: Project, labeler: User) -> None:
+    dataset = export(tagged, "dataset").labeled_dataset
+    for person in (make.user("other", "manager"), labeler, make.user("reviewer", "reviewer")):
+        visitor = client_of(person)
+        for url in (f"{dataset.pk}/", f"{dataset.pk}/{dataset}.csv/"):
+            assert visitor.get(f"/admin/exports/labeleddataset/{url}").status_code == 404
