@@ -22,7 +22,7 @@ BATCH = 32
 EPOCHS = 20
 STEPS = (200, 4_000)
 RATE = 1e-3
-BODY_RATE = 0.2  # of it, for the pretrained layers
+BODY_RATE = 0.1  # of it, for the pretrained layers
 EVERY = 10  # steps from one report to the next
 LARGER = 256  # images are kept so large, for crops
 FROZEN = {
@@ -60,9 +60,9 @@ def finetune(
     model = bare(backbone.name)
     model.load_state_dict(backbone.model.state_dict())
     model.to(where).to(memory_format=torch.channels_last)
-    _freeze(model, backbone.name, pretrained=backbone.source != "none")
     several = targets.ndim == 2
     head = nn.Linear(_out(model, where), targets.shape[1] if several else int(targets.max()) + 1).to(where)
+    _freeze(model, backbone.name, pretrained=backbone.source != "none")
     total = steps or int(np.clip(EPOCHS * len(pictures) / BATCH, *STEPS))
     body = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -109,11 +109,8 @@ def _freeze(model: nn.Module, name: str, pretrained: bool) -> None:
 
 def _out(model: nn.Module, where: torch.device) -> int:
     """Return how many numbers the network's last layer gives."""
-    was = model.training
-    model.eval()
     with torch.inference_mode():
         width = model(torch.zeros(1, 3, 64, 64, device=where)).flatten(1).shape[1]
-    model.train(was)
     return int(width)
 
 

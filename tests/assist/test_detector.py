@@ -116,5 +116,7 @@ def test_fine_tuning_learns_sets_of_labels_and_counts_what_it_gets() -> None:
     lower, upper = "features.2.conv.0.0.weight", "features.17.conv.0.0.weight"
     assert torch.equal(tuned.model.state_dict()[lower], backbone.model.state_dict()[lower])
     assert not torch.equal(tuned.model.state_dict()[upper], backbone.model.state_dict()[upper])
+    statistics = "features.17.conv.0.1.running_mean"  # of a few images they would be worse than those of the weights
+    assert torch.equal(tuned.model.state_dict()[statistics], backbone.model.state_dict()[statistics])
     with pytest.raises(ValueError, match="2 images and 3 labels"):
         finetune.finetune(backbone, images, np.array([0, 1, 1]))
