@@ -294,7 +294,7 @@ def train(
     model.train()
     if detector.source != "none":
         _keep_pretrained(detector)
-    total = steps or kind.steps
+    total = steps or kind.steps * (2 if where.type == "cuda" else 1)
     optimizer = torch.optim.AdamW(_groups(model, kind.rate), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total, pct_start=0.15
