@@ -3,6 +3,7 @@
 A fresh clone runs with none of them set: SQLite and local files below DATA_DIR.
 """
 
+import logging
 import secrets
 import sys
 from pathlib import Path
@@ -91,6 +92,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "labelsite.health.Probes",  # before anything that needs a host name, HTTPS or the database
+    "labelsite.logs.Requests",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.gzip.GZipMiddleware",
@@ -133,7 +136,10 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;"
         "PRAGMA temp_store=MEMORY;PRAGMA cache_size=-64000;",
     }
+else:
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # a database that was started again is not an error
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -324,12 +330,38 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 
+# --- What an operator watches (docs/operations.md) ---------------------------------------------------
+
+MIN_FREE_MB = env.int("MIN_FREE_MB", default=200)
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_ADDRESSES = env.list("METRICS_ADDRESSES", default=[])
+LOG_FORMAT = env.str("LOG_FORMAT", default="plain")
+_LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+logging.captureWarnings(LOG_FORMAT == "json")
+if LOG_FORMAT not in ("plain", "json"):
+    raise ImproperlyConfigured("LOG_FORMAT is “plain” or “json”.")
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    # The clouds' libraries tell of each request, with addresses that are nobody's business.
-    "loggers": {name: {"level": "WARNING"} for name in ("azure", "boto3", "botocore", "google", "urllib3")},
+    "filters": {"request_id": {"()": "labelsite.logs.RequestIdFilter"}},
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "labelsite.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "stream": sys.stderr,
+            "formatter": LOG_FORMAT,
+            "filters": ["request_id"],
+        }
+    },
+    "loggers": {
+        # The clouds' libraries tell of each request, with addresses that are nobody's business.
+        **{name: {"level": "WARNING"} for name in ("azure", "boto3", "botocore", "google", "urllib3")},
+        # One line a request is for machines; who reads along in a terminal sees what goes wrong.
+        "labelsite.access": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
+    },
+    "root": {"handlers": ["console"], "level": _LOG_LEVEL},
 }
