@@ -56,12 +56,30 @@ def result(run: AssistRun) -> str:
         words = _("%(n)d labels, right on %(p).1f %%")
         return words % {"n": found.get("labels", 0), "p": 100 * (found.get("accuracy") or 0)}
     if run.kind == AssistRun.Kind.VALIDATION:
-        return verdict(run)
+        return short_verdict(found)
     if run.kind == AssistRun.Kind.INFERENCE:
         n = found.get("suggested", 0)
         return ngettext("%(n)d image prelabeled", "%(n)d images prelabeled", n) % {"n": n}
     n = found.get("grouped", 0)
     return ngettext("%(n)d image on shared pages", "%(n)d images on shared pages", n) % {"n": n}
+
+
+def short_verdict(found: dict[str, Any]) -> str:
+    """Return the same in a few words."""
+    if "thresholds" in found:
+        chosen = found["thresholds"]
+        return _("%(a).1f actions an image, %(b).1f by hand") % {"a": chosen["actions"], "b": chosen["by_hand"]}
+    decision = found.get("decision") or {}
+    if found.get("is_fixed"):
+        words = _("%(k)d of %(n)d wrong above the fixed threshold")
+        return words % {"k": decision.get("k", 0), "n": decision.get("n", 0)}
+    if found.get("used"):
+        words = _("at most %(b).1f %% wrong, covers %(u).0f %%")
+        return words % {"b": 100 * decision["bound"], "u": 100 * decision["coverage"]}
+    needed = found.get("needed")
+    if not needed:
+        return _("wrong too often")
+    return ngettext("about %(n)d more label needed", "about %(n)d more labels needed", needed) % {"n": needed}
 
 
 def verdict(run: AssistRun) -> str:
@@ -226,7 +244,7 @@ def figures(run: AssistRun) -> list[tuple[Any, str, str]]:
 def parameters(run: AssistRun) -> list[tuple[Any, Any]]:
     """Return what a run worked with."""
     known: list[tuple[Any, Any]] = [
-        (words, run.config[name]) for name, words in PARAMETERS if run.config.get(name) not in (None, "")
+        (words, _amount(name, run.config[name])) for name, words in PARAMETERS if run.config.get(name) not in (None, "")
     ]
     if run.metrics.get("temperature"):
         known.append((_("Calibration"), _("temperature %(t).3f") % {"t": run.metrics["temperature"]}))
@@ -239,6 +257,13 @@ def parameters(run: AssistRun) -> list[tuple[Any, Any]]:
     else:
         known.append((_("Started by"), _("itself, as labels grew")))
     return known
+
+
+def _amount(name: str, value: Any) -> Any:
+    """Return a parameter for people."""
+    if name == "target":
+        return f"{100 * value:g}%"
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 def class_rows(found: dict[str, Any], classes: dict[int, LabelClass]) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django_q.tasks import async_task
@@ -15,7 +14,6 @@ from assist.labels import blind_tasks, close_ledger, labeled_tasks, suggested_ta
 from assist.models import AssistRun
 from labeling import suggestions
 from labeling.models import PENDING, Kind, LabelTask
-from labeling.suggestions import open_tasks
 from projects.models import Image, Project
 
 LOOK_SECONDS = 1
@@ -185,14 +183,3 @@ def take_back(project: Project) -> int:
     taken = suggestions.withdraw(suggested_tasks(project))
     suggestions.ungroup(project)
     return taken
-
-
-def withdraw_class(project: Project, class_ids: set[int]) -> int:
-    """Take back suggestions of classes that can't be chosen any more; the caller holds the project's lock."""
-    waiting = open_tasks(project).filter(Q(kind=Kind.PRELABELED), pk__in=suggested_tasks(project).values("pk"))
-    gone = [
-        pk
-        for pk, labels in waiting.values_list("pk", "prelabels")
-        if any(label["label_class"] in class_ids for label in labels or ())
-    ]
-    return suggestions.withdraw(LabelTask.objects.in_project(project).filter(pk__in=gone))

@@ -12,7 +12,7 @@ from django.test import Client
 
 from assist import cycle, runs
 from assist.models import AssistRun, Departure, Prediction
-from labeling import queue
+from labeling import class_changes, queue
 from labeling.models import Kind, LabelTask, Status
 from projects.models import LabelClass, Project
 from tests import make
@@ -189,6 +189,18 @@ def test_a_class_retired_while_the_model_is_made_ends_the_round_in_words(assiste
     validation.refresh_from_db()
     assert validation.state == State.FAILED and "classes changed" in validation.error
     assert not LabelTask.objects.filter(kind=Kind.PRELABELED).exists()
+
+
+def test_suggestions_are_taken_back_when_a_class_is_retired(assisted: Project, labeler: User, manager: User) -> None:
+    """SPEC C3, A9."""
+    planted.label(assisted, labeler, 20)
+    gone, *kept = make.class_ids(assisted)
+    suggested = LabelTask.objects.filter(kind=Kind.PRELABELED)
+    assert {task.prelabels[0]["label_class"] for task in suggested} == {gone, *kept}
+    assisted.pause()
+    class_changes.retire_class(assisted, manager, gone)
+    assert not suggested.all().exists()  # the model knew other classes: the next one knows these
+    assert kept
 
 
 def test_switched_off_in_the_middle_it_publishes_nothing(assisted: Project, labeler: User) -> None:

@@ -15,6 +15,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from projects import devices
+
 GRACE_SECONDS = 6.0
 
 
@@ -46,6 +48,8 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, end)
         try:
             processes += [self._web(options), self._worker()]
+            if any(device != "cpu" for device, _words in devices.choices()):
+                processes.append(self._worker("gpu"))  # GPU work has a queue of its own
             self.stdout.write(f"\nlabelsite is at http://{options['host']}:{options['port']}/  (Ctrl-C ends it)\n\n")
             self.stdout.flush()
             while not self._is_ending and all(process.poll() is None for process in processes):
@@ -63,13 +67,14 @@ class Command(BaseCommand):
             + ["--log-level", "warning"]
         )
 
-    def _worker(self) -> subprocess.Popen[bytes]:
-        return self._start([sys.executable, "manage.py", "qcluster"])
+    def _worker(self, queue: str = "") -> subprocess.Popen[bytes]:
+        return self._start([sys.executable, "manage.py", "qcluster"], {"Q_CLUSTER_NAME": queue} if queue else {})
 
-    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], more: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         # A session each: Ctrl-C in the terminal reaches this process only. A signal to the worker's whole group
         # would hang it, so it goes to the first process, which ends the others.
-        return subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True)
+        env = {**os.environ, **(more or {})}
+        return subprocess.Popen(command, cwd=settings.BASE_DIR, start_new_session=True, env=env)
 
     def _end(self, processes: list[subprocess.Popen[bytes]]) -> None:
         for process in processes:
