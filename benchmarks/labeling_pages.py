@@ -100,6 +100,16 @@ class Labeler:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:300]}")
         return text
 
+    def fetch(self, path: str) -> bytes:
+        """Fetch an image."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        self.connection.request("GET", path, headers={"Cookie": cookies})
+        answer = self.connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path}: {answer.status}")
+        return content
+
     def get(self, path: str) -> str:
         """Open a page."""
         return self.ask("GET", path, None, {"HX-Request": "true"})
