@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ CHUNK = 2000
 Action = LabelEvent.Action
 GIVES = (Action.SUBMITTED, Action.CORRECTED, Action.IMPORTED)
 TAKES = (Action.SKIPPED, Action.REJECTED)
+UNDOABLE = (Action.APPROVED, Action.REJECTED, Action.RETURNED, Action.REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +212,16 @@ class Snapshot:
         """Return what the events of the tasks add up to at the snapshot's event."""
         events = LabelEvent.objects.filter(pk__lte=self.frozen.event, **within).order_by("task_id", "pk")
         states: dict[int, _State] = defaultdict(_State)
+        before: dict[int, _State] = {}
         for task, pk, action, by, at, kind, page in events.values_list(
             "task_id", "pk", "action", "by_id", "at", "kind", "page_id"
         ):
             state = states[task]
-            if action in GIVES:
+            if action in UNDOABLE:
+                before[task] = replace(state)
+            if action == Action.RESTORED:  # what was done last was taken back
+                states[task] = before.pop(task, state)
+            elif action in GIVES:
                 state.answer, state.by, state.at = pk, by, at
                 state.how = "imported" if action == Action.IMPORTED else kind
                 state.is_answered, state.is_out = True, False

@@ -25,11 +25,12 @@ def current_answers(tasks: Iterable[LabelTask]) -> dict[int, Answer]:
     """Return the answer that stands on each answered or skipped task."""
     tasks = list(tasks)
     labels = current_labels(task.pk for task in tasks)
-    skips = _skip_details(task.pk for task in tasks if task.status == Status.SKIPPED)
+    skips = skip_details(task.pk for task in tasks if task.status == Status.SKIPPED)
     return {task.pk: Answer(task.pk, tuple(labels.get(task.pk, ())), *skips.get(task.pk, ("", ""))) for task in tasks}
 
 
-def _skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+def skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """Return why labelers skipped the tasks: the reason and their note."""
     events = LabelEvent.objects.filter(task__in=list(task_ids), action=LabelEvent.Action.SKIPPED).order_by("pk")
     return {event.task_id: (event.detail["reason"], event.detail["note"]) for event in events}  # type: ignore[misc]
 

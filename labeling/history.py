@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
@@ -45,7 +46,8 @@ def record(
         )
         for task, answer in zip(tasks, answers, strict=True)
     )
-    end_labels([task.pk for task in tasks], events)
+    if events:
+        end_labels([task.pk for task in tasks], after=events[0].pk - 1)
     Annotation.objects.bulk_create(
         (
             annotation
@@ -87,9 +89,28 @@ def _annotations(task: LabelTask, labels: Iterable[Label], event: LabelEvent) ->
         )
 
 
-def end_labels(task_ids: Sequence[int], events: Sequence[LabelEvent]) -> None:
-    """End the labels that stand on the tasks; ``events`` holds one event for each task, just written."""
-    if not events:
+def end_labels(task_ids: Sequence[int], after: int) -> None:
+    """End the labels that stand on the tasks; each task has one event with an id above ``after``, just written."""
+    if not task_ids:
         return
-    ending = LabelEvent.objects.filter(task=OuterRef("task"), pk__gte=min(event.pk for event in events))
+    ending = LabelEvent.objects.filter(task=OuterRef("task"), pk__gt=after)
     Annotation.objects.current().filter(task__in=task_ids).update(ended_by_event=Subquery(ending.values("pk")[:1]))
+
+
+def restore_labels(event_ids: Sequence[int], after: int) -> None:
+    """Write again the labels that the events ended; each task has one event with an id above ``after``, just written.
+
+    A copy, not an update: what stood between can still be read.
+    """
+    if not event_ids:
+        return
+    marks = ",".join(["%s"] * len(event_ids))
+    names = "task_id, label_class_id, place, x, y, width, height, image_width, image_height"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO labeling_annotation ({names}, created_by_event_id)"  # noqa: S608
+            f" SELECT {', '.join(f'a.{name}' for name in names.split(', '))}, n.id FROM labeling_annotation a"
+            " JOIN labeling_labelevent n ON n.task_id = a.task_id AND n.id > %s"
+            f" WHERE a.ended_by_event_id IN ({marks})",
+            [after, *event_ids],
+        )

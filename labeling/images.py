@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from labeling.current import current_labels
-from labeling.models import Kind, LabelTask, Status
+from labeling.models import Annotation, Kind, LabelTask, Status
 from labeling.pages import image_data
 from projects.models import Project
 
@@ -99,14 +99,13 @@ def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]:
-    """Return the tasks that the filter leaves, newest id first, each with its image and labeler."""
-    tasks = LabelTask.objects.in_project(project).select_related("image", "labeler")
+    """Return the tasks that the filter leaves, newest id first."""
+    tasks = LabelTask.objects.in_project(project)
     if wanted.statuses:
         tasks = tasks.filter(status__in=wanted.statuses)
     if wanted.label_class is not None:
-        tasks = tasks.filter(
-            annotations__label_class=wanted.label_class, annotations__ended_by_event__isnull=True
-        ).distinct()
+        labels = Annotation.objects.current().filter(task=OuterRef("pk"), label_class=wanted.label_class)
+        tasks = tasks.filter(Exists(labels))
     if wanted.labeler is not None:
         tasks = tasks.filter(labeler=wanted.labeler)
     if wanted.since is not None:

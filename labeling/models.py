@@ -319,6 +319,57 @@ class Annotation(models.Model):
         return (self.x, self.y, self.width, self.height)
 
 
+class ReviewJob(models.Model):
+    """A review of very many images, done by a worker in one transaction: all of it or nothing (SPEC V2, N4).
+
+    ``queued -> running -> done | failed | cancelled``; ``queued -> cancelled``; ``running -> queued`` when its worker
+    was lost. ``query`` is the Data tab's filter; images labeled after ``seen_at`` are not touched, for nobody saw them.
+    How far it is stands in the cache (labeling/review_jobs.py): its transaction shows nothing before its end.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Waiting")
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="review_jobs")
+    action = models.CharField(max_length=10)
+    query = models.JSONField(default=dict)
+    seen_at = models.DateTimeField()
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    total = models.PositiveIntegerField(default=0)
+    count = models.PositiveIntegerField(default=0)
+    left = models.PositiveIntegerField(default=0)
+    first_event = models.BigIntegerField(default=0)
+    last_event = models.BigIntegerField(default=0)
+    error = models.TextField(blank=True)
+    token = models.CharField(max_length=36, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("review job")
+        verbose_name_plural = _("review jobs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project"], condition=Q(state__in=["queued", "running"]), name="one_review_job_at_a_time"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.project}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+
 class LabelerSettings(models.Model):
     """What a person chose on the labeling pages."""
 

@@ -20,7 +20,8 @@ BASE_EVENTS = 100_000  # after so many events, counting anew is as quick as catc
 class Progress:
     """The tasks of a project by what became of them; the parts add up to ``total`` (SPEC B1, B2, B5).
 
-    Tasks that a manager took out (``removed``) are not part of the total; ``labels`` are counts by class id.
+    Tasks that a manager took out (``removed``) are not part of the total; ``labels`` are counts by class id, ``tasks``
+    counts by status and kind.
     """
 
     total: int
@@ -36,6 +37,7 @@ class Progress:
     claimed: int
     queue: dict[str, int]
     labels: dict[int, int] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:
@@ -90,6 +92,7 @@ def count_progress(project: Project) -> Progress:
         claimed=of(Status.CLAIMED),
         queue={kind: counts.get((Status.QUEUED, kind), 0) for kind in Kind.values},
         labels=_labels(project),
+        tasks=counts,
     )
 
 

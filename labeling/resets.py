@@ -33,7 +33,7 @@ PROBLEMS = {Image.Problem.MISSING: Status.MISSING, Image.Problem.UNREADABLE: Sta
 # An answer that nobody has touched since: the task's last event, after the reset before and before this one; and the
 # kind of page it was given on, which the last event does not say when it is a review.
 LAST_ANSWER = """
-    SELECT event.task_id, event.action, event.page_id, given.kind
+    SELECT event.task_id, event.action, event.page_id, event.detail ->> 'to' AS back, given.kind
     FROM labeling_labeltask task
     JOIN labeling_labelevent event
       ON event.id = (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id)
@@ -42,11 +42,13 @@ LAST_ANSWER = """
                     ELSE (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id
                           AND action IN ('submitted', 'corrected', 'imported', 'skipped')) END
     WHERE task.project_id = %s AND event.id > %s AND event.id < %s
-      AND event.action IN ('submitted', 'corrected', 'imported', 'approved', 'flagged', 'skipped')
+      AND (event.action IN ('submitted', 'corrected', 'imported', 'approved', 'flagged', 'skipped')
+           OR (event.action = 'restored' AND event.detail ->> 'to' <> 'removed'))
 """
 # A correction on a page is its labeler's own; one without a page is a reviewer's.
 STATUS_OF_ACTION = """
-    CASE WHEN answer.action = 'skipped' THEN 'skipped'
+    CASE WHEN answer.action = 'restored' THEN answer.back
+         WHEN answer.action = 'skipped' THEN 'skipped'
          WHEN answer.action = 'flagged' THEN 'needs_review'
          WHEN answer.action = 'approved' OR (answer.action = 'corrected' AND answer.page_id IS NULL) THEN 'approved'
          ELSE 'labeled' END

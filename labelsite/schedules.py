@@ -10,6 +10,7 @@ EVERY_MINUTE = {
     "let leases lapse": "labeling.queue.sweep",
     "look for new images": "projects.refresh_due.enqueue_due",
     "pick up lost refreshes": "projects.refresh.reap",
+    "pick up lost reviews": "labeling.review_jobs.reap",
     "pick up lost exports": "exports.jobs.reap",
     "pick up lost runs of models": "assist.runs.reap",
     "train models": "assist.cycle.look_at_all",

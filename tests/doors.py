@@ -19,10 +19,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
 from assist.models import AssistRun
 from exports import jobs
 from exports.models import Export, LabeledDataset, LabelImport
+from labeling.models import ReviewJob
 from labeling.submit import submit
 from projects.access import set_people
 from projects.models import Image, Project
@@ -107,6 +109,9 @@ class World:
         run = AssistRun.objects.create(project=project, kind="training", state="done")
         jobs.enqueue(project, owner, {}, "dataset")
         dataset = LabeledDataset.objects.get(project=project)
+        review = ReviewJob.objects.create(
+            project=project, by=owner, action="approve", seen_at=timezone.now(), state="done"
+        )
         token, _key = create_token(owner)
         self.nouns = {
             "project": project.pk,
@@ -115,6 +120,7 @@ class World:
             "pages": open_page.pk,
             "images": image.pk,
             "data": image.pk,
+            "jobs": review.pk,
             "exports": export.pk,
             "assist-runs": run.pk,
             "runs": run.pk,

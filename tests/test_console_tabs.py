@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -76,7 +77,7 @@ def test_an_image_shows_its_history_and_is_corrected(labeled: Project, manager: 
     task = LabelTask.objects.filter(status="labeled")[0]
     assert labeler.username in visitor.get(url(labeled, f"data/{task.image_id}")).content.decode()
     dog = make.class_ids(labeled)[1]
-    visitor.post(url(labeled, "data/correct"), {"task": task.pk, "labels": [dog]})
+    visitor.post(url(labeled, "data/correct"), {"items": json.dumps([{"id": task.pk, "labels": [dog]}])})
     assert Annotation.objects.current().get(task=task).label_class_id == dog
 
 

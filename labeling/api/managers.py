@@ -151,7 +151,7 @@ class ProjectImageViewSet(ApiViewSet):
         """Images with their current labels, newest first."""
         row = get_project_to_review(request.user, project)
         try:
-            tasks = filtered_tasks(row, ImageFilter.parse(request.query_params))
+            tasks = filtered_tasks(row, ImageFilter.parse(request.query_params)).select_related("image", "labeler")
         except InvalidFilter as error:
             raise ValidationError(str(error)) from error
         found = with_labels(row, self.paginate_queryset(tasks) or [])

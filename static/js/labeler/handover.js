@@ -46,6 +46,7 @@ export const retrySeconds = (failures) => RETRY_SECONDS[Math.min(failures, RETRY
 export async function show(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html")
   const data = JSON.parse(fresh.getElementById("page-data").textContent)
+  if (data.leave) return location.assign(data.leave) // a reviewer's last correction leads back to the review
   const isDetection = data.project.task_type === "detection"
   const images = (data.page?.items ?? []).map(({ image }) => (isDetection ? image.large_url : image.preview_url))
   await Promise.all(images.map(decoded))

@@ -185,7 +185,7 @@ function stored({ data, work }, place, items) {
   if (data.project.task_type === "detection" && items[0].boxes?.length) {
     remember(`labelsite-boxes/${place}`, JSON.stringify(items[0].boxes))
   }
-  if (items.length > 1 || work.task === "grid") return
+  if (items.length > 1 || work.task === "grid" || data.review) return
   toast(say("last"), { strong: work.describe(), button: say("undo"), key: "Z", press: bringBack })
 }
 
@@ -307,7 +307,7 @@ const actions = {
     page.work.skip(answer.reason, answer.note)
     if (page.work.task !== "grid") page.handover.submit()
   },
-  previous: () => current.handover.go("GET", previousUrl(current.data), {}, { none: () => toast(say("no-earlier")) }),
+  previous: () => current.data.review || current.handover.go("GET", previousUrl(current.data), {}, { none: () => toast(say("no-earlier")) }),
   forward: () => current.handover.go("GET", current.data.urls.label),
   instructions: openInstructions,
   async keys() { await ask(openKeys(current.work?.task ?? "grid")) },
@@ -323,7 +323,7 @@ const actions = {
   },
   undo() {
     if (current.work.undo()) return
-    if (current.work.isQuick) bringBack()
+    if (current.work.isQuick && !current.data.review) bringBack()
     else announce(say("nothing-to-undo"))
   },
   redo: () => current.work.redo(),
