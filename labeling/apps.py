@@ -11,4 +11,4 @@ class LabelingConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect tasks to the images that projects register."""
-        from labeling import intake  # noqa: F401 (models must be loaded first)
+        from labeling import classes_section, intake  # noqa: F401 (models must be loaded first)

@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 
 from assist import console as assist_console
 from exports import console as exports_console
-from labeling import data_tab
+from labeling import classes_section, data_tab
 from labeling.console import projects
 from labeling.dashboard import dashboard
 from projects import console, details, wizard
@@ -52,6 +52,9 @@ class ProjectAdmin(ModelAdmin):
             door("<int:pk>/data/correct/", data_tab.correct, "correct"),
             door("<int:pk>/data/<int:image>/", data_tab.panel, "image"),
             door("<int:pk>/details/", details.details, "details"),
+            door("<int:pk>/classes/add/", classes_section.add, "add_classes"),
+            door("<int:pk>/classes/<int:label_class>/", classes_section.one_class, "class"),
+            door("<int:pk>/classes/undo/<int:event>/", classes_section.undo, "undo_classes"),
             door("<int:pk>/train/", assist_console.train, "train"),
             door("<int:pk>/runs/", assist_console.run_list, "runs"),
             door("<int:pk>/runs/<int:run>/", assist_console.run_page, "run"),

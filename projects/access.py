@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
-from guardian.shortcuts import assign_perm, get_users_with_perms, remove_perm
+from guardian.shortcuts import assign_perm, remove_perm
 
 from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
 
@@ -73,11 +73,23 @@ def open_to_all(project: Project, is_open: bool) -> None:
     change("projects.label_project", role_group(LABELERS), project)
 
 
+def people_with(project: Project, right: str) -> set[int]:
+    """Return the ids of the people who were given a right in the project, each by name."""
+    rows = project.projectuserpermission_set.filter(permission__codename=right)
+    return set(rows.values_list("user", flat=True))
+
+
+def groups_with(project: Project, right: str) -> set[int]:
+    """Return the ids of the groups that were given a right in the project; the open door is none of them."""
+    rows = project.projectgrouppermission_set.filter(permission__codename=right).exclude(group__name=LABELERS)
+    return set(rows.values_list("group", flat=True))
+
+
 @transaction.atomic
 def set_people(project: Project, right: str, people: Iterable[User], groups: Iterable[Group] = ()) -> None:
     """Grant one right of the project to exactly these people and groups (the open door stays as it is)."""
     wanted, named = set(people), set(groups)
-    present = set(get_users_with_perms(project, only_with_perms_in=[right], with_group_users=False))
+    present = set(User.objects.filter(pk__in=people_with(project, right)))
     for user in wanted - present:
         assign_perm(f"projects.{right}", user, project)
     for user in present - wanted:

@@ -41,6 +41,7 @@ MISSING = 999_999_999
 # What a door asks for before it does anything; most are told apart by an empty request.
 BODIES = {
     "POST /admin/projects/project/{pk}/details/": {"section": "name", "name": "Pets"},
+    "POST /admin/projects/project/{pk}/classes/{label_class}/": {"action": "retire"},
     "POST /admin/projects/project/{pk}/data/act/": {"action": "approve"},
 }
 
@@ -134,6 +135,7 @@ class World:
             "labeleddataset": dataset.pk,
             "file": f"{dataset}.csv",
             "labels": LabelImport.objects.create(project=project, state="done").pk,
+            "undo": 1,
             "apitoken": token.pk,
             "user": owner.pk,
             "group": Group.objects.get(name="Manager").pk,

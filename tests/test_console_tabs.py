@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -96,9 +97,8 @@ def test_classes_change_names_and_places_and_keep_their_labels(labeled: Project,
     body = {
         "section": "classes",
         "class": [dog, cat, bird],
-        f"name-{cat}": "dog",
-        f"name-{dog}": "cat",
-        f"name-{bird}": "owl",
+        "class_name": ["cat", "dog", "owl"],
+        "class_color": ["c1", "#123456", "c3"],
     }
     client(manager).post(url(labeled, "details"), body)
     assert list(LabelClass.objects.values_list("pk", "name")) == [(dog, "cat"), (cat, "dog"), (bird, "owl")]
@@ -110,13 +110,86 @@ def test_equal_class_names_change_nothing(labeled: Project, manager: User) -> No
     body = {
         "section": "classes",
         "class": [cat, dog, bird],
-        f"name-{cat}": "a",
-        f"name-{dog}": "A",
-        f"name-{bird}": "c",
+        "class_name": ["a", "A", "c"],
+        "class_color": ["c1", "c2", "c3"],
     }
     page = client(manager).post(url(labeled, "details"), body, follow=True)
-    assert "there twice" in page.content.decode()
+    assert page.status_code == 422
+    assert "There is “A” already." in page.content.decode()
     assert set(LabelClass.objects.values_list("name", flat=True)) == {"cat", "dog", "bird"}
+
+
+def test_an_error_on_details_stands_beside_its_field_and_nothing_is_saved(labeled: Project, manager: User) -> None:
+    """T1: what was typed stays, other sections are as they were."""
+    other = Project.objects.create(name="Taken", task_type="multiclass", dataset=labeled.dataset)
+    answer = client(manager).post(url(labeled, "details"), {"section": "name", "name": other.name})
+    assert answer.status_code == 422
+    text = answer.content.decode()
+    assert 'value="Taken"' in text and "already exists" in text
+    assert Project.objects.get(pk=labeled.pk).name == labeled.name
+
+
+def test_details_say_what_can_not_change_and_why(labeled: Project, manager: User) -> None:
+    text = client(manager).get(url(labeled, "details")).content.decode()
+    assert "as the labels depend on it" in text and "as the labels belong to its images" in text
+    assert labeled.dataset.datastore.container in text
+
+
+def test_the_questions_are_put_below_what_was_typed(labeled: Project, manager: User) -> None:
+    """I2: a button that saves nothing."""
+    body = {"section": "instructions", "instructions_text": "Mine.", "questions": "1"}
+    text = client(manager).post(url(labeled, "details"), body).content.decode()
+    assert "Mine.\n\n### Which labels are there" in text
+    assert Project.objects.get(pk=labeled.pk).instructions_text == ""
+
+
+def test_refresh_now_looks_and_the_list_tells_what_was_found(labeled: Project, manager: User, tmp_path: Path) -> None:
+    """F2: on Details, with its history."""
+    make.pictures(tmp_path / "images", 23)
+    visitor = client(manager)
+    visitor.post(url(labeled, "details"), {"section": "refresh", "now": "1"})
+    card = visitor.get(url(labeled, "details"), {"section": "refresh"}).content.decode()
+    assert '<td class="r">3</td>' in card and "Label classes" not in card
+
+
+def test_classes_are_added_on_details_once_the_manager_has_seen_the_numbers(labeled: Project, manager: User) -> None:
+    """C4: numbers before the choice; nothing while the project runs; undone from the history."""
+    visitor = client(manager)
+    add = f"/admin/projects/project/{labeled.pk}/classes/add/"
+    body = {"names": "fox\n\nowl\n", "existing": "restart_remove"}
+    refused = visitor.post(add, body)
+    assert refused.status_code == 422 and "Pause the project first" in refused.content.decode()
+    assert LabelClass.objects.count() == 3
+    visitor.post(add, {"pause": "pause"})
+    page = visitor.get(add).content.decode()
+    assert "9 labels will be set aside. All 20 images come round again" in page
+    assert "Only the 11 pending images" in page
+    wrong = visitor.post(add, {**body, "names": "fox\nCAT"})
+    assert wrong.status_code == 422 and "There is a class “CAT” already." in wrong.content.decode()
+    visitor.post(add, body)
+    assert list(LabelClass.objects.values_list("name", flat=True)) == ["cat", "dog", "bird", "fox", "owl"]
+    assert Annotation.objects.current().count() == 0
+    details = visitor.get(url(labeled, "details")).content.decode()
+    assert "started over: 9 labels set aside" in details
+    (undo,) = re.findall(r'action="([^"]+/classes/undo/\d+/)"', details)
+    told = visitor.post(undo, follow=True).content.decode()
+    assert "9 labels are back." in told
+    assert Annotation.objects.current().count() == 9
+    assert "These labels are back already" in visitor.post(undo, follow=True).content.decode()
+
+
+def test_a_class_is_merged_and_another_deleted_on_its_page(labeled: Project, manager: User) -> None:
+    visitor = client(manager)
+    cat, dog, bird = make.class_ids(labeled)
+    page = f"/admin/projects/project/{labeled.pk}/classes/"
+    assert "paused first" in visitor.get(f"{page}{cat}/").content.decode()
+    visitor.post(f"{page}{cat}/", {"action": "pause"})
+    assert "Choose a class." in visitor.post(f"{page}{cat}/", {"action": "merge"}).content.decode()
+    assert "can&#x27;t be deleted" in visitor.post(f"{page}{cat}/", {"action": "delete"}).content.decode()
+    visitor.post(f"{page}{cat}/", {"action": "merge", "into": dog})
+    visitor.post(f"{page}{bird}/", {"action": "delete"})
+    assert list(LabelClass.objects.current().values_list("pk", flat=True)) == [dog]
+    assert Annotation.objects.current().filter(label_class=dog).count() == 9
 
 
 def test_a_link_that_is_no_web_address_is_refused(labeled: Project, manager: User) -> None:

@@ -8,6 +8,7 @@ function mount(root) {
   const palette = document.getElementById("palette")
   const bulk = root.querySelector("[name=class_list]")
   const asList = root.querySelector("[data-as-list]")
+  const blank = root.querySelector("template[data-row]") // on Details rows are changed, and none is added
   let swatch = null
 
   const rows = () => [...list.children]
@@ -33,13 +34,13 @@ function mount(root) {
       if (other) { other[event.key === "ArrowUp" ? "before" : "after"](row); refresh(); event.target.focus(); sayPlace(row) }
     } else if (event.key === "Enter" && event.target.matches("[name=class_name]") && event.target.value.trim()) {
       event.preventDefault()
-      const next = row.nextElementSibling ?? add()
-      nameOf(next).focus()
+      const next = row.nextElementSibling ?? (blank ? add() : null)
+      if (next) nameOf(next).focus()
     }
   })
   list.addEventListener("paste", (event) => {
     const lines = event.clipboardData.getData("text").split(/\r?\n/).map((line) => line.trim()).filter(Boolean)
-    if (lines.length < 2 || !event.target.matches("[name=class_name]")) return
+    if (!blank || lines.length < 2 || !event.target.matches("[name=class_name]")) return
     event.preventDefault()
     let row = event.target.closest("[data-class-row]")
     lines.forEach((line, place) => {
@@ -54,7 +55,7 @@ function mount(root) {
   })
 
   function add(name = "", color = "") {
-    const row = root.querySelector("template[data-row]").content.firstElementChild.cloneNode(true)
+    const row = blank.content.firstElementChild.cloneNode(true)
     nameOf(row).value = name
     colorOf(row).value = color
     list.append(row)
