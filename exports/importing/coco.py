@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.utils.translation import gettext as _
 
-from exports.importing.document import BadFile, Box, Document
+from exports.importing.document import BadFile, Box, Document, checked_name
 
 PARTS = ("images", "annotations", "categories")
 READ_CHARS = 1024 * 1024
@@ -65,7 +65,7 @@ class _Reader:
         self.document.set_image(number, path, _pixels(record.get("width")), _pixels(record.get("height")))
         other = next((record[key] for key in ("coco_url", "absolute_url") if isinstance(record.get(key), str)), "")
         if place := unquote(urlsplit(other).path).lstrip("/") if "://" in other else "":
-            self.document.other_paths[number] = place
+            self.document.other_paths[number] = checked_name(place)
         if record.get("labeled") is False:
             self.document.said_unlabeled.add(number)
 
@@ -74,7 +74,7 @@ class _Reader:
         name = record.get("name")
         if not isinstance(name, str) or not name.strip() or isinstance(record.get("id"), list | dict):
             raise BadFile(_("A category has no name."))
-        self.categories[record.get("id")] = name.strip()
+        self.categories[record.get("id")] = checked_name(name.strip())
 
     def take_annotations(self, record: dict[str, Any]) -> None:
         """Take a label, with its box where it has one."""
@@ -109,8 +109,13 @@ def _pixels(value: object) -> int:
 
 
 def _finite(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _box(record: dict[str, Any]) -> Box | None:

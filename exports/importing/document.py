@@ -21,6 +21,15 @@ class BadFile(Exception):
     """The file can't be read as labels; why, in words."""
 
 
+def checked_name(text: str) -> str:
+    """Return a path or a class's name. Raises BadFile for one that no file or class can have."""
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise BadFile(
+            _("A path or a class has characters that no name can have: %(name)s.") % {"name": ascii(text)[:100]}
+        )
+    return text
+
+
 class Document:
     """Images by their paths, in the order of the file, and the labels on them in any order."""
 
@@ -44,7 +53,7 @@ class Document:
 
     def class_number(self, name: str) -> int:
         """Return the number of a class by its name, a new one for a new name."""
-        number = self._numbers.setdefault(name, len(self._numbers))
+        number = self._numbers.setdefault(checked_name(name), len(self._numbers))
         if number == len(self.classes):
             self.classes.append(name)
             self.listed_classes.append(name)
@@ -54,13 +63,13 @@ class Document:
         """Add an image and return its number. Its size is 0 × 0 where the file does not tell."""
         if len(self.paths) >= MAX_IMAGES:
             raise BadFile(_("The file has more than %(n)d images.") % {"n": MAX_IMAGES})
-        self.paths.append(path)
+        self.paths.append(checked_name(path))
         self._sizes.extend((width, height))
         return len(self.paths) - 1
 
     def set_image(self, number: int, path: str, width: int, height: int) -> None:
         """Say which image it is that was added before its name was known."""
-        self.paths[number] = path
+        self.paths[number] = checked_name(path)
         self._sizes[2 * number], self._sizes[2 * number + 1] = width, height
 
     def size(self, image: int) -> tuple[int, int]:

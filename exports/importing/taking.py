@@ -21,6 +21,7 @@ from labeling.models import ANSWERED, LabelEvent, LabelTask, Status
 from projects import measuring
 from projects.access import lock
 from projects.models import Image, LabelClass, Project
+from projects.previews import ImageFacts
 
 CHUNK = 500
 MAX_BYTES = 4 * 1024**3
@@ -134,6 +135,7 @@ class _Taker:
         self.is_final = is_final
         self.by = by
         self.classes = self._class_ids()
+        self.measured: dict[int, ImageFacts] = {}
 
     def _class_ids(self) -> list[int | None]:
         """Return the id of each of the file's classes: of the same name, capitals apart."""
@@ -159,9 +161,9 @@ class _Taker:
             self._write(project, {task.pk: task for task in tasks}, answers, numbers)
 
     def _measure(self, tasks: list[LabelTask]) -> None:
-        measured = measuring.measure(self.project, [(task.image_id, task.image.path) for task in tasks])
+        self.measured = measuring.measure(self.project, [(task.image_id, task.image.path) for task in tasks])
         for task in tasks:
-            if facts := measured.get(task.image_id):
+            if facts := self.measured.get(task.image_id):
                 task.image.width, task.image.height = facts.width, facts.height
                 task.image.orientation = facts.orientation
 
@@ -232,8 +234,8 @@ class _Taker:
             self._leave_out(_Refused("claimed"), numbers[tasks[pk].image_id])
         if self.is_final:
             chosen = [tasks[pk] for pk in free_ids]
-            sizes = ["width", "height", "orientation"]
-            Image.objects.bulk_update([task.image for task in chosen], sizes, batch_size=CHUNK)
+            measured = [task.image for task in chosen if task.image_id in self.measured]
+            Image.objects.bulk_update(measured, ["width", "height", "orientation"], batch_size=CHUNK)
             given = [answers[pk][0] for pk in free_ids]
             history.record(project, chosen, given, action=LabelEvent.Action.IMPORTED, by=self.by)
         else:

@@ -256,6 +256,15 @@ GOOD_IMAGE = '{"id": 1, "file_name": "0001.png"}'
             ' "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}',
             "holds boxes",
         ),
+        (
+            '{"images": [' + GOOD_IMAGE + '], "categories": [{"id": 1, "name": "cat"}],'
+            ' "annotations": [{"id": 8, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 1' + "0" * 400 + "]}]}",
+            "Annotation 8",
+        ),
+        ('{"images": [{"id": 1, "file_name": "a\\u0000.png"}]}', "no name can have"),
+        ('{"images": [{"id": 1, "file_name": "a\\ud800.png"}]}', "no name can have"),
+        ('{"images": [], "categories": [{"id": 1, "name": "\\u0000"}]}', "no name can have"),
+        ("path,label\n\0.png,cat\n", "no name can have"),
         ('{"a":' * 100_000, "not right JSON"),
         ("width,height\n1,2\n", "path"),
         ('path,label\n"' + "x" * 2_000_000 + '",cat\n', "not a CSV"),
