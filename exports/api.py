@@ -31,8 +31,12 @@ class ExportOptionsSerializer(serializers.Serializer):
     approved_only = serializers.BooleanField(default=False)
     include_unlabeled = serializers.BooleanField(default=False)
     labelers = serializers.BooleanField(default=False)
-    since = serializers.DateTimeField(required=False, help_text="Labeled from then on; a date or a moment.")
-    until = serializers.DateTimeField(required=False, help_text="Labeled before then; a date means that whole day.")
+    since = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="Labeled from then on; a date or a moment."
+    )
+    until = serializers.DateTimeField(
+        required=False, allow_null=True, help_text="Labeled before then; a date means that whole day."
+    )
 
 
 @extend_schema_field(ExportOptionsSerializer)
