@@ -15,6 +15,7 @@ from tests.postgresql import cluster, is_installed
 
 TESTS = [
     "tests/labeling/test_concurrency.py",
+    "tests/labeling/test_storm.py",
     "tests/labeling/test_submit.py",
     "tests/labeling/test_class_changes.py",
     "tests/exports/test_coco.py",
