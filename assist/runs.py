@@ -31,6 +31,7 @@ LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 24 * 3600  # the queue's limit for one round
 MAX_LOG = 200_000
+MAX_HELPERS = 8
 
 
 class Refused(Exception):
@@ -115,6 +116,29 @@ def execute(run_id: int) -> None:
         )
         settle(token, status)
     wake_next()
+
+
+def ask_for_help(run: AssistRun, count: int) -> None:
+    """Tell other workers that there are parts of a large run to take."""
+    for _number in range(min(count, MAX_HELPERS)):
+        async_task("assist.runs.help_out", run.pk, timeout=MAX_SECONDS, **devices.queue_for(run.device))
+
+
+def help_out(run_id: int) -> None:
+    """Take parts of another worker's run, in a child process; do nothing when it has ended, or workers are scarce."""
+    run = AssistRun.objects.filter(pk=run_id, state=AssistRun.State.RUNNING).first()
+    if run is None or _is_crowded(run):
+        return
+    if settings.ASSIST_IN_PROCESS:
+        from assist.jobs.features import help_with
+
+        help_with(run)
+        return
+    run_in_child(
+        [sys.executable, str(settings.BASE_DIR / "manage.py"), "run_assist", str(run.pk), "--help-out"],
+        is_wanted=lambda: AssistRun.objects.filter(pk=run_id, state=AssistRun.State.RUNNING).exists(),
+        cwd=settings.BASE_DIR,
+    )
 
 
 def _is_crowded(run: AssistRun) -> bool:

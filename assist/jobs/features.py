@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,20 @@ import numpy as np
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from assist import runs
 from assist.embeddings import Embeddings
+from assist.jobs import sharding
 from assist.jobs.work import Unusable, Work
+from assist.models import AssistRun
 from assist.pictures import Pictures
 from labeling.models import LabelTask
-from projects.models import Image
+from projects.models import Image, Project
 
 if TYPE_CHECKING:
     from assist.pipeline.backbones import Backbone
 
 BATCH = {"cpu": 32, "cuda": 256}
+SIDE = 224  # pixels that a network looks at
 CHUNK = 2000  # images looked up at once
 FIRST = 2000  # images embedded before the first pages are grouped, in a large project
 
@@ -67,21 +72,63 @@ def ensure_features(work: Work, share: float, most: int | None = None) -> tuple[
 
 
 def compute(work: Work, backbone: Backbone, found: Embeddings, images: np.ndarray, share: float) -> int:
-    """Compute and keep the features of images; return how many could not be read."""
+    """Compute and keep the features of images; return how many could not be read. Large sets are shared out."""
+    pictures = Pictures(work.project, SIDE)
+    if len(images) >= sharding.FROM:
+        n_parts = sharding.cut(work.run, images)
+        runs.ask_for_help(work.run, n_parts - 1)
+        work.log(_("cut into %(n)d parts, for as many workers as there are") % {"n": n_parts})
+
+        def report(done: float) -> None:
+            work.report(share * done, _("looking at images: %(n)d %% done") % {"n": 100 * done})
+
+        sharding.finish(work.run, whole(backbone, pictures, work.run.device), found.append, report)
+        return pictures.n_unreadable
+    n_done = 0
+    for ids, features in in_batches(backbone, pictures, work.run.device, images):
+        found.append(ids, features)
+        n_done += len(features)
+        words = _("looking at images: %(n)d of %(total)d") % {"n": n_done, "total": len(images)}
+        work.report(share * n_done / len(images), words)
+    return pictures.n_unreadable
+
+
+def in_batches(
+    backbone: Backbone, pictures: Pictures, device: str, images: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield images and their features, some at a time; an image whose row is gone is left out."""
     from assist.pipeline.backbones import embed
 
-    pictures = Pictures(work.project, side=224)
-    n_done = 0
     for start in range(0, len(images), CHUNK):
-        ids = images[start : start + CHUNK]
-        rows = Image.objects.in_bulk(ids.tolist())
-        present = np.array([pk for pk in ids.tolist() if pk in rows], np.int64)
+        rows = Image.objects.in_bulk(images[start : start + CHUNK].tolist())
+        present = np.array([pk for pk in images[start : start + CHUNK].tolist() if pk in rows], np.int64)
         source = pictures.read(rows[pk] for pk in present.tolist())
         at = 0
-        for features in embed(backbone, source, work.run.device, BATCH[work.run.device.partition(":")[0]]):
-            found.append(present[at : at + len(features)], features)
+        for features in embed(backbone, source, device, BATCH[device.partition(":")[0]]):
+            yield present[at : at + len(features)], features
             at += len(features)
-            n_done += len(features)
-            words = _("looking at images: %(n)d of %(total)d") % {"n": n_done, "total": len(images)}
-            work.report(share * n_done / len(images), words)
-    return pictures.n_unreadable
+
+
+def whole(backbone: Backbone, pictures: Pictures, device: str) -> sharding.Compute:
+    """Return what computes one part: every image has a row, of NaN where there is nothing to see."""
+
+    def compute_part(images: np.ndarray, beat: Callable[[], None]) -> np.ndarray:
+        features = np.full((len(images), backbone.width), np.nan, np.float32)
+        place = {pk: at for at, pk in enumerate(images.tolist())}
+        for ids, found in in_batches(backbone, pictures, device, images):
+            features[[place[pk] for pk in ids.tolist()]] = found
+            beat()
+        return features
+
+    return compute_part
+
+
+def help_with(run: AssistRun) -> int:
+    """Take parts of another worker's run; return how many were done here."""
+    from assist.pipeline.backbones import Backbone
+
+    project = Project.objects.select_related("dataset__datastore").get(pk=run.project_id)
+    backbone = Backbone.load(run.config["network"], weights_folder(), download=settings.ASSIST_DOWNLOAD)
+    if backbone.digest != run.config["digest"]:
+        return 0  # this machine has other weights
+    return sharding.help_with(run, whole(backbone, Pictures(project, SIDE), run.device))

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from assist.models import AssistRun
 from assist.runs import carry_out
 
 
@@ -18,7 +19,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Which run, and the token of the attempt."""
         parser.add_argument("run", type=int)
-        parser.add_argument("token")
+        parser.add_argument("token", nargs="?", default="")
+        parser.add_argument(
+            "--help-out", action="store_true", help="Take parts of a run that another worker carries out."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work until the round is done; SIGTERM ends it at once, and what was not published never is."""
@@ -28,4 +32,9 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-        carry_out(options["run"], options["token"])
+        if options["help_out"]:
+            from assist.jobs.features import help_with  # loads torch
+
+            help_with(AssistRun.objects.get(pk=options["run"]))
+        else:
+            carry_out(options["run"], options["token"])
