@@ -19,6 +19,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
@@ -172,6 +174,7 @@ def decorate(
     for number, image in enumerate(images):
         for label in image["labels"]:
             label["class"] = classes[label["label_class"]]
+        image["rects"] = _rects(image["labels"])
         image["status_words"] = words[image["status"]]
         image["is_answered"] = image["status"] in ANSWERED
         seen = {label["class"].pk: label["class"] for label in image["labels"]}
@@ -181,6 +184,20 @@ def decorate(
         if view is not None and view.show_key is not None and tasks is not None:
             image["key_words"] = view.show_key(tasks[number].order_key)  # type: ignore[attr-defined]
     return images
+
+
+def _rects(labels: list[dict[str, Any]]) -> SafeString:
+    """Return the boxes as SVG; not by a template, as a page has hundreds of them."""
+    rects = []
+    for label in labels:
+        if label.get("box"):
+            x, y, width, height = map(float, label["box"])
+            color, name = escape(label["class"].color), escape(label["class"].name)
+            rects.append(
+                f'<rect class="ls-box {color}" data-color="{color}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}"'
+                f' height="{height:.2f}"><title>{name}</title></rect>'
+            )
+    return mark_safe("".join(rects))  # numbers, and texts that were escaped
 
 
 @require_GET

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from guardian.shortcuts import get_perms
 
 from projects.models import Project, Refresh
 
@@ -55,7 +57,15 @@ def frame(request: HttpRequest, project: Project, tab: str, **more: Any) -> dict
 def may_open(request: HttpRequest, project: Project, tab: str) -> bool:
     """Whether a tab is for this person: reviewers see the dashboard and the data only."""
     right = {"details": "manage_project", "exports": "export_project"}.get(tab, "review_project")
-    return request.user.has_perm(f"projects.{right}", project)
+    return right in _rights(request, project)
+
+
+def _rights(request: HttpRequest, project: Project) -> set[str]:
+    """Return what the person may do in the project: asked once for a request, as the frame has many questions."""
+    known: dict[int, set[str]] = request.__dict__.setdefault("_project_rights", {})
+    if project.pk not in known:
+        known[project.pk] = set(get_perms(cast(User, request.user), project))
+    return known[project.pk]
 
 
 def state(request: HttpRequest, project: Project) -> dict[str, Any]:
@@ -71,9 +81,9 @@ def state(request: HttpRequest, project: Project) -> dict[str, Any]:
         "project": project,
         "state_look": look,
         "state_sign": sign,
-        "can_manage": request.user.has_perm("projects.manage_project", project),
-        "can_label": request.user.has_perm("projects.label_project", project),
-        "can_export": request.user.has_perm("projects.export_project", project),
+        "can_manage": "manage_project" in _rights(request, project),
+        "can_label": "label_project" in _rights(request, project),
+        "can_export": "export_project" in _rights(request, project),
         "registered": registered,
         "first_refresh": first,
         "registered_share": share,
