@@ -6,8 +6,10 @@ from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.template.defaultfilters import floatformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_GET, require_POST
@@ -192,47 +194,58 @@ def _details(request: HttpRequest, project: Project, run: AssistRun, classes: di
     }
 
 
+def percents(share: float, digits: int = 0) -> str:
+    """Return a share as percents, in the reader's way of writing numbers."""
+    return f"{floatformat(100 * share, digits)}%"
+
+
 def figures(run: AssistRun) -> list[tuple[Any, str, str]]:
     """Return the large figures of a run: what, how much, and of what."""
     found = run.metrics
     shown: list[tuple[Any, str, str]] = []
     if "thresholds" in found:
         measured, whole = found["measured"], found["detection"]
-        shown.append((_("mAP"), f"{whole['map'] or 0:.2f}", _("AP50 %(a).2f") % {"a": whole["ap50"] or 0}))
+        shown.append((_("mAP"), floatformat(whole["map"] or 0, 2), _("AP50 %(a).2f") % {"a": whole["ap50"] or 0}))
         for name, key in ((_("Right boxes"), "precision"), (_("Missed objects"), "missed"), (_("Mean overlap"), "iou")):
             limit = _("at most %(b).0f %%") if key == "missed" else _("at least %(b).0f %%")
             words = limit % {"b": 100 * measured[key]["bound"]}
-            shown.append((name, f"{100 * measured[key]['value']:.0f}%", words))
+            shown.append((name, percents(measured[key]["value"]), words))
     elif "boxes" in found and run.kind == AssistRun.Kind.TRAINING:
         aside = _("%(n)d more kept aside to judge it") % {"n": found["aside"]}
-        shown.append((_("Images"), f"{found['labels'] - found['aside']:,}", aside))
-        shown.append((_("Boxes"), f"{found['boxes']:,}", _("drawn by people")))
+        shown.append((_("Images"), intcomma(found["labels"] - found["aside"]), aside))
+        shown.append((_("Boxes"), intcomma(found["boxes"]), _("drawn by people")))
     elif run.kind == AssistRun.Kind.TRAINING and found:
         shown.append(
-            (_("Labels"), f"{found['labels']:,}", _("%(n)d of them confirmed suggestions") % {"n": found["confirmed"]})
+            (
+                _("Labels"),
+                intcomma(found["labels"]),
+                _("%(n)d of them confirmed suggestions") % {"n": found["confirmed"]},
+            )
         )
-        shown.append((_("Right"), f"{100 * found['accuracy']:.1f}%", _("each judged by the model without it")))
+        shown.append((_("Right"), percents(found["accuracy"], 1), _("each judged by the model without it")))
     elif run.kind == AssistRun.Kind.VALIDATION and found:
         if found.get("accuracy") is not None:
             of = ngettext("of %(n)d blind label", "of %(n)d blind labels", found["judges"]) % {"n": found["judges"]}
-            shown.append((_("Right"), f"{100 * found['accuracy']:.1f}%", of))
+            shown.append((_("Right"), percents(found["accuracy"], 1), of))
         decision = found["decision"]
         if found.get("threshold") is not None:
-            shown.append((_("Threshold"), f"{found['threshold']:.2f}", _("of the score’s lead over the next class")))
+            shown.append(
+                (_("Threshold"), floatformat(found["threshold"], 2), _("of the score’s lead over the next class"))
+            )
             words = _("%(k)d of %(n)d wrong") % {"k": decision["k"], "n": decision["n"]}
-            shown.append((_("Wrong at most"), f"{100 * decision['bound']:.1f}%", words))
-            shown.append((_("Coverage"), f"{100 * decision['coverage']:.0f}%", _("of the images that are left")))
+            shown.append((_("Wrong at most"), percents(decision["bound"], 1), words))
+            shown.append((_("Coverage"), percents(decision["coverage"]), _("of the images that are left")))
     if run.kind == AssistRun.Kind.INFERENCE and found:
         shown.append(
-            (_("Prelabeled"), f"{found.get('suggested', 0):,}", _("of %(n)d images") % {"n": found["unlabeled"]})
+            (_("Prelabeled"), intcomma(found.get("suggested", 0)), _("of %(n)d images") % {"n": found["unlabeled"]})
         )
         if "boxes" in found:
-            shown.append((_("Boxes"), f"{found['boxes']:,}", _("filled in")))
+            shown.append((_("Boxes"), intcomma(found["boxes"]), _("filled in")))
         else:
-            shown.append((_("Pages"), f"{found.get('pages', 0):,}", _("of one class each")))
+            shown.append((_("Pages"), intcomma(found.get("pages", 0)), _("of one class each")))
     if run.kind == AssistRun.Kind.FEATURIZATION and found:
-        shown.append((_("Images"), f"{found.get('images', 0):,}", _("looked at so far")))
-        shown.append((_("On shared pages"), f"{found.get('grouped', 0):,}", _("the next ones in the queue")))
+        shown.append((_("Images"), intcomma(found.get("images", 0)), _("looked at so far")))
+        shown.append((_("On shared pages"), intcomma(found.get("grouped", 0)), _("the next ones in the queue")))
     if run.ended_at and run.started_at:
         seconds = (run.ended_at - run.started_at).total_seconds()
         words = _("%(n).0f s") if seconds < 120 else _("%(n).0f min")
@@ -249,7 +262,7 @@ def parameters(run: AssistRun) -> list[tuple[Any, Any]]:
     if run.metrics.get("temperature"):
         known.append((_("Calibration"), _("temperature %(t).3f") % {"t": run.metrics["temperature"]}))
     if run.metrics.get("calibration_error") is not None:
-        known.append((_("Calibration error"), f"{run.metrics['calibration_error']:.3f}"))
+        known.append((_("Calibration error"), floatformat(run.metrics["calibration_error"], 3)))
     known.append((_("Device"), run.device))
     known.append((_("Seed"), run.seed))
     if run.requested_by:

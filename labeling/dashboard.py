@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.defaultfilters import floatformat
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -205,7 +206,7 @@ def _short(count: int) -> str:
     """Return a number that fits over a bar: 126, 8.2k, 12k."""
     if count < 1000:
         return str(count) if count else ""
-    return f"{count / 1000:.1f}k" if count < 10_000 else f"{count // 1000}k"
+    return f"{floatformat(count / 1000, 1)}k" if count < 10_000 else f"{count // 1000}k"
 
 
 def expected_finish(project: Project, counts: Progress, days: list[Day]) -> dict[str, Any] | None:

@@ -278,6 +278,7 @@ class AssistForm(ConsoleForm):
         decimal_places=1,
         validators=[MinValueValidator(50), MaxValueValidator(99.9)],
         help_text=gettext_lazy(
+            # xgettext:no-python-format
             "Of all labels that are confirmed as they were filled in, at least so many are right, with 95 % "
             "confidence. Higher: fewer images are filled in."
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -55,7 +56,7 @@ class Report:
         """Return what was done, in sentences."""
         lines = [
             _("%(n)s of %(all)s images, with %(labels)s labels.")
-            % {"n": f"{self.imported:,}", "all": f"{self.images:,}", "labels": f"{self.imported_labels:,}"}
+            % {"n": intcomma(self.imported), "all": intcomma(self.images), "labels": intcomma(self.imported_labels)}
         ]
         if self.coordinates == "normalized":
             lines.append(_("The boxes of the file are shares of the image's width and height."))
@@ -71,7 +72,9 @@ class Report:
                 % {"n": self.by_end}
             )
         if self.unknown_classes:
-            names = ", ".join(f"“{name}” ({count:,})" for name, count in list(self.unknown_classes.items())[:20])
+            names = ", ".join(
+                f"“{name}” ({intcomma(count)})" for name, count in list(self.unknown_classes.items())[:20]
+            )
             lines.append(_("Classes that the project does not have: %(names)s.") % {"names": names})
         if self.crowds:
             lines.append(_("%(n)d labels of crowds were passed over.") % {"n": self.crowds})

@@ -89,7 +89,7 @@ function mount(root) {
 
   function say(words, values = {}) {
     const text = root.dataset[`words${words[0].toUpperCase()}${words.slice(1)}`]
-    told.textContent = text.replace(/\{(\w+)\}/g, (_all, name) => values[name].toLocaleString())
+    told.textContent = text.replace(/\{(\w+)\}/g, (_all, name) => values[name].toLocaleString(document.documentElement.lang))
   }
 }
 
