@@ -170,7 +170,10 @@ Q_CLUSTER = {
         "gpu": {"workers": 1, "queue_limit": 2, "timeout": 21600, "retry": 90000, "recycle": 0},
     },
 }
-if REDIS_URL:
+BROKER = env.str("BROKER", default="redis" if REDIS_URL else "database")
+if BROKER not in ("database", "redis") or (BROKER == "redis" and not REDIS_URL):
+    raise ImproperlyConfigured("BROKER is “database”, or “redis” with REDIS_URL set.")
+if BROKER == "redis":
     Q_CLUSTER["redis"] = REDIS_URL
 else:
     Q_CLUSTER["orm"] = "default"

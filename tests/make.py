@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from io import BytesIO
 from pathlib import Path
 
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from PIL import Image as Picture
 
 from labeling import feeder, queue
@@ -82,6 +85,25 @@ def project_of(owner: User, store: Datastore, pattern: str = "**/*.*", **more: o
     )
     made.refresh_from_db()
     return made
+
+
+def same_site(**more: str) -> dict[str, str]:
+    """Return an environment in which another process serves the same site as these tests."""
+    database = connection.settings_dict
+    if connection.vendor == "postgresql":
+        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    else:
+        url = f"sqlite:///{database['NAME']}"
+    return {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "labelsite.settings",
+        "DEVELOPMENT": "1",
+        "DATA_DIR": str(settings.DATA_DIR),
+        "SECRET_KEY": settings.SECRET_KEY,
+        "PRIVATE_ENDPOINTS": "127.0.0.1",
+        **more,
+    }
 
 
 def class_ids(project: Project) -> list[int]:

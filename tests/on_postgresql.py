@@ -1,4 +1,4 @@
-"""Run the tests of everything but the browser on a real PostgreSQL, started and ended here.
+"""Run the tests of what the database decides on a real PostgreSQL, started and ended here.
 
     python -m tests.on_postgresql [pytest arguments]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -37,6 +38,10 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not installed; `make test` installs it.")
 
 
+def _end_with_the_tests() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: tests that are killed leave no server behind
+
+
 class Server:
     """A running server, and the datastores that lie in it."""
 
@@ -49,7 +54,12 @@ class Server:
             self.port = probe.getsockname()[1]
         self.log = folder / f"{self.kind}.log"
         self.process = subprocess.Popen(
-            self.command(folder), stdout=self.log.open("wb"), stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
+            self.command(folder),
+            stdout=self.log.open("wb"),
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=_end_with_the_tests,
         )
         self._wait()
 

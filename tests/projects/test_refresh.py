@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as site
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -237,7 +236,7 @@ def test_a_killed_refresh_goes_on_where_it_was(
         "refresh.BATCH_SECONDS = 0.0\n"
         f"refresh.run({row.pk})\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], env=_same_site(), start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", code], env=make.same_site(), start_new_session=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and row.found < 3000:
         time.sleep(0.1)
@@ -257,24 +256,6 @@ def test_a_killed_refresh_goes_on_where_it_was(
     assert "start-after=bulk" in listings[0]
     assert len(listings) < 11
     assert project.images.filter(problem="").count() == 10_000
-
-
-def _same_site() -> dict[str, str]:
-    """Return an environment in which another process serves the same site as these tests."""
-    database = connection.settings_dict
-    if connection.vendor == "postgresql":
-        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    else:
-        url = f"sqlite:///{database['NAME']}"
-    return {
-        **os.environ,
-        "DATABASE_URL": url,
-        "DJANGO_SETTINGS_MODULE": "labelsite.settings",
-        "DEVELOPMENT": "1",
-        "DATA_DIR": str(site.DATA_DIR),
-        "SECRET_KEY": site.SECRET_KEY,
-        "PRIVATE_ENDPOINTS": "127.0.0.1",
-    }
 
 
 def test_what_was_seen_fits_into_a_row() -> None:

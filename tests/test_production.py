@@ -1,0 +1,80 @@
+"""The sample of a production site fits the site (SPEC N2; attacks 26 and 27)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import yaml
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from exports import jobs
+from projects.models import Datastore, Project
+from tests import make
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
+SITE = ("prepare", "web", "worker", "gpu-worker")
+
+
+def test_every_setting_of_the_sample_is_one_of_the_sites() -> None:
+    known = set(re.findall(r'env\.\w+\(\s*"(\w+)"', (ROOT / "labelsite/settings.py").read_text()))
+    known |= set(re.findall(r'env\.db_url\("(\w+)"', (ROOT / "labelsite/settings.py").read_text())) | {"Q_CLUSTER_NAME"}
+    for name in SITE:
+        assert set(COMPOSE["services"][name]["environment"]) <= known
+
+
+def test_what_the_image_copies_is_there() -> None:
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "deploy/Containerfile").read_text(), re.MULTILINE)
+    assert copied
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists(), name
+
+
+def test_the_proxy_serves_no_folder_and_only_it_can_be_reached() -> None:
+    proxy = (ROOT / "deploy/Caddyfile").read_text()
+    assert not re.search(r"^\s*(root|file_server|alias)\b", proxy, re.MULTILINE)
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["proxy"]
+
+
+def test_the_samples_settings_pass_djangos_own_check(tmp_path: Path) -> None:
+    settings = {name: str(value) for name, value in COMPOSE["services"]["web"]["environment"].items()}
+    settings |= {
+        "SECRET_KEY": "a long random text, as openssl makes it: 0123456789 abcdefghijk",
+        "ALLOWED_HOSTS": "labels.example.com",
+        "CSRF_TRUSTED_ORIGINS": "https://labels.example.com",
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3",
+    }
+    env = {name: value for name, value in os.environ.items() if name not in ("DEVELOPMENT", "DEBUG", "HTTPS")}
+    env["DJANGO_SETTINGS_MODULE"] = "labelsite.settings"
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(command, env={**env, **settings}, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_default_datastore_can_be_another(manager: User, project: Project, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Datastore.objects.create(name="other", container=str(tmp_path / "other"))
+    said = StringIO()
+    call_command("default_datastore", "other", stdout=said)
+    other.refresh_from_db()
+    assert other.is_default
+    assert Datastore.objects.filter(is_default=True).count() == 1
+    make.page(project, manager)
+    export = jobs.enqueue(project, manager)
+    export.refresh_from_db()
+    assert list((tmp_path / "other").rglob("*.json"))
+    call_command("default_datastore", "default", stdout=said)
+    client = Client()
+    client.force_login(manager)
+    assert client.get(f"/api/v1/exports/{export.pk}/download/").status_code == 200  # it stays where it was written
+    with pytest.raises(CommandError, match="no datastore"):
+        call_command("default_datastore", "nowhere", stdout=said)
