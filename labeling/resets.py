@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from labeling.models import (
@@ -100,13 +99,14 @@ def set_aside(project: Project, by: User | None, *, prefill: bool) -> LabelEvent
     current = Annotation.objects.current().filter(task__in=LabelTask.objects.filter(project=project).values("pk"))
     n_labels = current.update(ended_by_event=event)
     # What a model said of them is of another time. `labeler` stays: images go to other people's eyes first.
-    tasks.filter(~Q(kind=Kind.MANUAL) | Q(prelabels__isnull=False)).update(
+    tasks.filter(kind__in=(Kind.CLUSTERED, Kind.PRELABELED)).update(
         kind=Kind.MANUAL, priority=PRIORITY[Kind.MANUAL], group=0, prelabels=None, confidence=None
     )
     n_images = 0
     for problem, status in PROBLEMS.items():
-        gone = tasks.filter(image__in=Image.objects.filter(project=project, problem=problem).values("pk"))
-        n_images += gone.update(status=status)
+        gone = Image.objects.filter(project=project, problem=problem)
+        if gone.exists():
+            n_images += tasks.filter(image__in=gone.values("pk")).update(status=status)
     n_images += tasks.update(status=Status.WAITING)
     event.detail |= {"labels": n_labels, "images": n_images}
     event.save(update_fields=["detail"])
