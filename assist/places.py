@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from django.core.cache import cache
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -22,6 +23,7 @@ from labeling.models import Kind, LabelTask, Status
 from projects.models import LabelClass, Project
 
 SHOWN = 8
+KEPT_SECONDS = 4
 LIKELY_WRONG = "likely-wrong"
 SUSPICIOUS_SHARE = 0.1
 
@@ -37,7 +39,12 @@ def training_bar(request: HttpRequest, project: Project, **kwargs: Any) -> SafeS
     """Show the bar to the next training, or the run under way."""
     if not project.assist_enabled:
         return None
-    now = cycle.standing(project)
+    # The dashboard asks every few seconds, and counting takes its time in a large project.
+    key = f"assist-standing-{project.pk}"
+    now: cycle.Standing | None = cache.get(key)
+    if now is None:
+        now = cycle.standing(project)
+        cache.set(key, now, KEPT_SECONDS)
     context = {
         "project": project,
         "run": runs.active_run(project),

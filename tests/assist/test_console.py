@@ -43,7 +43,9 @@ def test_the_dashboard_shows_the_next_training_the_worth_and_the_runs(
     planted.label(round_done, labeler, 9)
     LabelPage.objects.update(seconds=18)
     text = visitor.get(page(round_done, "dashboard/")).content.decode()
-    assert "Next training" in text and f"{suggested - 9} suggestions wait to be confirmed first" in text
+    at = text.find("Task queue")
+    assert "Next training" in text, text[at : at + 2500]
+    assert f"{suggested - 9} suggestion" in text and "to be confirmed first" in text
     assert "Kept unchanged" in text and "Train now" in text
     for run in AssistRun.objects.all():
         assert f"/runs/{run.pk}/" in text
