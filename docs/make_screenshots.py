@@ -89,18 +89,24 @@ def select_some(page: Page) -> None:
 
 
 def draw_some(page: Page) -> None:
-    """Draw two boxes."""
+    """Draw the boxes of the scene but the last, as in the middle of work."""
+    from labelsite.demo import scene
+
     page.wait_for_selector("#page:not([aria-busy])")
     page.wait_for_selector(".picture image")
-    area = page.locator(".picture").bounding_box()
-    assert area is not None
-    for number, (left, top, width, height) in enumerate([(0.2, 0.2, 0.14, 0.2), (0.5, 0.45, 0.2, 0.25)]):
-        page.keyboard.press(str(number + 3))
-        page.mouse.move(area["x"] + left * area["width"], area["y"] + top * area["height"])
-        page.mouse.down()
-        page.mouse.move(
-            area["x"] + (left + width) * area["width"], area["y"] + (top + height) * area["height"], steps=4
+    data = json.loads(page.locator("#page-data").text_content() or "{}")
+    number = int(Path(data["page"]["items"][0]["image"]["path"]).stem)
+    for digit, (x, y, width, height) in scene(number)[1][:-1]:
+        page.keyboard.press("Escape")
+        page.locator(f'.cls .clip[title="{digit}"]').click()
+        corners = page.evaluate(
+            """(points) => { const m = document.querySelector('.picture').getScreenCTM();
+            return points.map(([x, y]) => { const p = new DOMPoint(x, y).matrixTransform(m); return [p.x, p.y] }) }""",
+            [[x - 2, y - 2], [x + width + 2, y + height + 2]],
         )
+        page.mouse.move(*corners[0])
+        page.mouse.down()
+        page.mouse.move(*corners[1], steps=3)
         page.mouse.up()
 
 
