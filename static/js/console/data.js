@@ -223,6 +223,7 @@ function closePanel() {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return
   if (document.querySelector("dialog[open]")) return
+  window.htmx.process(panel) // what was put in a moment ago answers keys too, rather than sending its form as a page
   const { target, key } = event
   if (target.closest?.("input:not([type=checkbox]), textarea, select, details")) return
   const shot = target.closest?.(".shot")
