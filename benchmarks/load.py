@@ -115,8 +115,8 @@ def main() -> None:
     parser.add_argument("--think", type=float, default=4, help="seconds that a labeler looks at a page, on average")
     options = parser.parse_args()
     log = Log()
-    with tempfile.TemporaryDirectory(prefix="labelsite-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="labelsite-") as place:
+        folder = Path(place)
         make_files(folder / "images", options.images)
         site = Site(folder / "data")
         try:
