@@ -232,6 +232,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--labelers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument(
+        "--ready", action="store_true", help="open all images before: what is left is the site's own time"
+    )
     parser.add_argument("--pages", type=int, default=40, help="pages that are submitted in the browser")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="labelsite-") as name:
@@ -247,6 +250,8 @@ def main() -> None:
                 "create_project", "Bench", "--type", "multiclass", "--images", str(folder / "images"),
                 "--classes", "ant,bee,cat,dog", "--wait",
             )  # fmt: skip
+            if options.ready:
+                site.manage("shell", "-c", f"from labeling import feeder; feeder.feed({project}, {options.images})")
             time.sleep(10)  # the worker prepares the first images
             figures: dict[str, Any] = {"images": options.images}
             with sync_playwright() as playwright:
