@@ -21,6 +21,7 @@ from labeling.models import (
     LabelTask,
     Status,
 )
+from labeling.progress import forget_progress
 from projects import signals
 from projects.access import lock
 from projects.models import Image, Project
@@ -75,7 +76,8 @@ def flag_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
 
 @receiver(signals.refresh_finished)
 def fill_queue(project: Project, **kwargs: Any) -> None:
-    """Have the first images ready before anybody asks."""
+    """Have the first images ready before anybody asks, and their number shown at once."""
+    transaction.on_commit(lambda: forget_progress(project))
     transaction.on_commit(lambda: async_task("labeling.feeder.feed", project.pk))
 
 

@@ -61,12 +61,20 @@ class Progress:
 
 def progress(project: Project) -> Progress:
     """Return the project's progress, at most some seconds old."""
-    key = f"progress-{project.pk}"
-    found = cache.get(key)
+    found = cache.get(_key(project))
     if found is None:
         found = count_progress(project)
-        cache.set(key, found, KEPT_SECONDS)
+        cache.set(_key(project), found, KEPT_SECONDS)
     return found
+
+
+def forget_progress(project: Project) -> None:
+    """Have the progress counted anew by whoever asks next."""
+    cache.delete(_key(project))
+
+
+def _key(project: Project) -> str:
+    return f"progress-{project.pk}"
 
 
 def count_progress(project: Project) -> Progress:

@@ -16,6 +16,7 @@ from labeling import review
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.progress import _count_labels, count_progress
 from labeling.submit import correct, submit
+from projects import refresh
 from projects.models import Project
 from tests import make
 
@@ -89,3 +90,15 @@ def test_without_assistance_its_parts_are_not_shown(project: Project, manager: U
     """SPEC B2, B3."""
     text = dashboard(project, manager).content.decode()
     assert "Clustered" not in text and "Next training" not in text and "labeled by hand" in text
+
+
+def test_new_images_show_at_once(kept: None, manager: User, tmp_path: Path) -> None:
+    """SPEC S1, B1: who looked while there were none is not told, seconds later, that there are none."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    project = make.project(manager, folder)
+    before = dashboard(project, manager).content.decode()
+    assert "0 images in all" in before and "Nothing is left to label" not in before
+    make.pictures(folder, 3)
+    refresh.retry(project)
+    assert "3 images in all" in dashboard(project, manager).content.decode()
