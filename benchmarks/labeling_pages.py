@@ -67,17 +67,14 @@ def make_files(folder: Path, count: int) -> None:
         os.link(originals / f"{number % 100}.jpg", part / f"{number:06}.jpg")
 
 
-class Labeler:
-    """One labeler with a session of his own, over one connection."""
+class Visitor:
+    """Somebody with a session of their own, over one connection."""
 
-    def __init__(self, site: Site, name: str, project: str) -> None:
+    def __init__(self, site: Site, name: str) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
         self.cookies: dict[str, str] = {}
         self.get("/login/")
         self.post("/login/", {"username": name, "password": PASSWORD})
-        self.data = self.read(self.get(f"/label/{project}/"))
-        self.waits: list[float] = []
-        self.images: list[int] = []
 
     def ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
         """Ask the site, keeping its cookies."""
@@ -119,6 +116,16 @@ class Labeler:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "HX-Request": "true"}
         headers["X-CSRFToken"] = self.cookies.get("csrftoken", "")
         return self.ask("POST", path, urllib.parse.urlencode(fields), headers)
+
+
+class Labeler(Visitor):
+    """Somebody who labels one project."""
+
+    def __init__(self, site: Site, name: str, project: str) -> None:
+        super().__init__(site, name)
+        self.data = self.read(self.get(f"/label/{project}/"))
+        self.waits: list[float] = []
+        self.images: list[int] = []
 
     @staticmethod
     def read(text: str) -> dict[str, Any]:
