@@ -1,10 +1,9 @@
-"""What formats write to, and what they share: files in a folder, zips and tables with the same bytes each time."""
+"""What formats write to, and what they share: files in a folder, names and tables with the same bytes each time."""
 
 from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from django.utils.functional import Promise
 from exports.snapshots import LabeledImage, Snapshot
 from labeling.answers import Label
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip knows
 FORMULA_SIGNS = tuple("=+-@\t\r\n＝＋－＠")
 
 
@@ -54,32 +52,6 @@ class Format:
     task_types: frozenset[str]
     options: frozenset[str]
     position: int = 100
-
-
-class ZipOutput:
-    """A zip whose bytes depend on its content alone."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._archive = zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED)
-        self._names: set[str] = set()
-
-    def __enter__(self) -> ZipOutput:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._archive.close()
-
-    def holds(self, name: str) -> bool:
-        """Whether there is such a file in it."""
-        return name.casefold() in self._names
-
-    def add(self, name: str, content: str) -> None:
-        """Write a text file."""
-        self._names.add(name.casefold())  # two names that differ in case are one on many machines
-        info = zipfile.ZipInfo(name, EPOCH)
-        info.compress_type = zipfile.ZIP_DEFLATED
-        info.create_system, info.external_attr = 3, 0o644 << 16
-        self._archive.writestr(info, content.encode())
 
 
 def file_name_of(path: str) -> str:

@@ -5,12 +5,15 @@ Source: the development kit's "VOCdevkit_doc.pdf"; its own images counted from 1
 
 from __future__ import annotations
 
+from io import BytesIO
+from itertools import chain, count
 from xml.sax.saxutils import escape
 
 from django.utils.translation import gettext_lazy as _
 
 from exports.snapshots import LabeledImage, Snapshot
-from exports.writing import Format, Output, ZipOutput, file_name_of, without_extension
+from exports.writing import Format, Output, file_name_of, without_extension
+from exports.zips import ZipOutput
 from projects.models import Project
 
 ROOT = "VOCdevkit/VOC2012"  # where readers look
@@ -22,17 +25,26 @@ XML_CONTROLS = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r
 
 def write(snapshot: Snapshot, output: Output) -> int:
     """Write a zip with Annotations/ beside which JPEGImages/ belongs, and the list of its images."""
-    ids = []
+    n_images = 0
+    listed = BytesIO()
     with output.file(".zip") as out, ZipOutput(out) as archive:
         for image in snapshot.images():
-            name = file_name_of(image.path)
-            image_id = without_extension(name)
-            if archive.holds(f"{ROOT}/Annotations/{image_id}.xml"):
-                image_id = name  # a.png beside a.jpg
-            archive.add(f"{ROOT}/Annotations/{image_id}.xml", _document(snapshot, image))
-            ids.append(image_id)
-        archive.add(f"{ROOT}/ImageSets/Main/trainval.txt", "".join(f"{image_id}\n" for image_id in ids))
-    return len(ids)
+            image_id = _free_id(archive, file_name_of(image.path))
+            archive.add(_place(image_id), _document(snapshot, image))
+            listed.write(f"{image_id}\n".encode())
+            n_images += 1
+        archive.add(f"{ROOT}/ImageSets/Main/trainval.txt", listed.getvalue())
+    return n_images
+
+
+def _place(image_id: str) -> str:
+    return f"{ROOT}/Annotations/{image_id}.xml"
+
+
+def _free_id(archive: ZipOutput, name: str) -> str:
+    """Return an image's id: its name without the ending, or with it where another image has that (a.png beside a.jpg)."""
+    ids = chain((without_extension(name), name), (f"{name} ({number})" for number in count(2)))
+    return next(image_id for image_id in ids if not archive.holds(_place(image_id)))
 
 
 def _document(snapshot: Snapshot, image: LabeledImage) -> str:

@@ -10,7 +10,8 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from exports.snapshots import LabeledImage, Snapshot
-from exports.writing import CannotWrite, Format, Output, ZipOutput, box_of, file_name_of, without_extension
+from exports.writing import CannotWrite, Format, Output, box_of, file_name_of, without_extension
+from exports.zips import ZipOutput
 from projects.models import Project
 
 
