@@ -119,7 +119,7 @@ def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]
     if wanted.confidence_to is not None:
         tasks = tasks.filter(confidence__lte=wanted.confidence_to)
     if wanted.path:
-        tasks = tasks.filter(image__path__icontains=wanted.path)
+        tasks = tasks.filter(image__path__has_text=wanted.path)
     return tasks.order_by("-id")
 
 

@@ -55,7 +55,7 @@ def count(project: Project, wanted: ImageFilter, view: View | None) -> int:
             if (not wanted.statuses or status in wanted.statuses) and (not wanted.kind or kind == wanted.kind)
         )
     if view is None and wanted == ImageFilter(path=wanted.path):
-        return Image.objects.filter(project=project, path__icontains=wanted.path).count()
+        return Image.objects.filter(project=project, path__has_text=wanted.path).count()
     key = f"count-{project.pk}-{hash((wanted, view and view.name))}"
     return int(cache.get_or_set(key, lambda: matching(project, wanted, view).count(), COUNT_SECONDS) or 0)
 
@@ -165,7 +165,7 @@ def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask
 def _few(project: Project, wanted: ImageFilter) -> Q | None:
     """Return the images that one of the filters leaves, if they are few: by their ids, so that nothing is walked."""
     if wanted.path:
-        images = Image.objects.filter(project=project, path__icontains=wanted.path)
+        images = Image.objects.filter(project=project, path__has_text=wanted.path)
         if (ids := _ids(images.values_list("pk", flat=True))) is not None:
             return Q(image__in=ids)
     if wanted.label_class is not None:

@@ -1,8 +1,11 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.db.models import CharField
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
+
+from projects.lookups import HasText
 
 MANAGER_RIGHTS = {
     "project": ("add", "change", "delete", "view"),
@@ -14,14 +17,15 @@ REVIEWER_RIGHTS = {"project": ("view",)}
 
 
 class ProjectsConfig(AppConfig):
-    """The projects app; it keeps the roles' model permissions complete."""
+    """The projects app; it has a look-up of its own and keeps the roles' model permissions complete."""
 
     name = "projects"
     verbose_name = _("Projects")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Grant the roles their permissions once Django has made these."""
+        """Add the look-up, and grant the roles their permissions once Django has made these."""
+        CharField.register_lookup(HasText)
         post_migrate.connect(grant_role_rights, dispatch_uid="projects.roles")
 
 

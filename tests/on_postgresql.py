@@ -18,6 +18,7 @@ TESTS = [
     "tests/labeling/test_storm.py",
     "tests/labeling/test_submit.py",
     "tests/labeling/test_class_changes.py",
+    "tests/labeling/test_data_tab.py",
     "tests/exports/test_coco.py",
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Page, expect
@@ -18,7 +19,7 @@ from labeling import class_changes, listing, review, review_jobs
 from labeling.images import ImageFilter, filtered_tasks
 from labeling.models import Annotation, Kind, LabelEvent, LabelTask, ReviewJob, Status
 from labeling.submit import submit
-from projects.models import Project
+from projects.models import Image, Project
 from tests import make
 
 HTMX = {"HTTP_HX_REQUEST": "true"}
@@ -118,6 +119,24 @@ def test_each_filter_lists_what_it_should_last_labeled_first(
         assert shown(visitor, mixed, **query) == expected, query
         counted = visitor.get(url(mixed, "data/count"), query).content.decode()
         assert f'data-n="{len(expected)}"' in counted, query
+
+
+@pytest.mark.parametrize("few", [0, 2000])
+def test_a_text_in_the_path_is_found_whatever_its_case(
+    project: Project, visitor: Client, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """SPEC V1: signs that mean something to a database are signs, capitals of other alphabets where it knows them."""
+    monkeypatch.setattr(listing, "FEW", few)
+    paths = ["Straße/50%_of.PNG", "strasse/500of.png", "ÜBER/a\\b'c.png", "12/3.png"]
+    images = list(Image.objects.filter(project=project).order_by("pk")[:4])
+    for image, path in zip(images, paths, strict=True):
+        Image.objects.filter(pk=image.pk).update(path=path)
+    expected = {"STRA": 2, "50%": 1, "_OF": 1, "0of": 1, "aße": 1, "A\\B": 1, "b'c": 1, "12/3": 1, "2/": 1, "ÜBER": 1}
+    if connection.vendor == "postgresql":
+        expected["über"] = 1
+    for text, count in expected.items():
+        assert len(shown(visitor, project, path=text)) == count, text
+        assert f'data-n="{count}"' in visitor.get(url(project, "data/count"), {"path": text}).content.decode(), text
 
 
 def test_what_is_labeled_shows_at_the_top_by_itself(labeled: Project, visitor: Client, labeler: User) -> None:
