@@ -100,6 +100,8 @@ def measure(project: Any, rounds: int) -> dict[str, tuple[float, float, float]]:
     from django.core.cache import cache
     from django.test import Client
 
+    from labeling import tallies
+
     client = Client(SERVER_NAME="localhost")
     client.force_login(User.objects.get(username="manager"), backend="django.contrib.auth.backends.ModelBackend")
     base = f"/admin/projects/project/{project.pk}"
@@ -118,7 +120,8 @@ def measure(project: Any, rounds: int) -> dict[str, tuple[float, float, float]]:
     found["dashboard, opened"] = percentiles(get("dashboard/"), rounds)
     # A dashboard asks every 5 seconds: what is kept for 2 seconds is counted anew each time.
     found["dashboard, asked each 5 s"] = percentiles(polled, rounds, lambda: cache.delete(f"progress-{project.pk}"))
-    found["dashboard, nothing kept"] = percentiles(polled, max(rounds // 6, 3), cache.clear)
+    tallies.renew_all()  # as a worker does every minute
+    found["dashboard, cache emptied"] = percentiles(polled, rounds, cache.clear)
     get("dashboard/")()
     deep = {}
     for name, query in filters(project).items():
@@ -195,7 +198,7 @@ def main() -> int:
     figures = {"database": connection.vendor, "images": counts.total, "labels": counts.n_labels}
     print(json.dumps(figures | {"pages_ms": pages, "changes_s": changes}))
     allowed = BUDGET_SECONDS * max(counts.n_labels / 500_000, 1)
-    is_fast = all(p95 <= BUDGET_MS for name, (_p50, p95, _cpu) in pages.items() if "nothing kept" not in name)
+    is_fast = all(p95 <= BUDGET_MS for _p50, p95, _cpu in pages.values())
     return 0 if is_fast and all(changes.get(name, 0) <= allowed for name in ("reset", "restore")) else 1
 
 

@@ -1,7 +1,7 @@
-"""A zip that is written as it comes: memory stays flat however many files are in it, and the same files give the same bytes.
+"""A zip that is written as it comes: memory stays flat however many files are in it.
 
-``zipfile`` keeps an object for each file until the end; here the directory waits in a temporary file. The bytes are those
-that ``zipfile`` would write. Format: APPNOTE.TXT of PKWARE, 4.3 and 4.5.3 (Zip64).
+``zipfile`` keeps an object for each file until the end; here the directory waits in a temporary file. The bytes are
+those that ``zipfile`` would write, and the same for the same files. Format: PKWARE's APPNOTE.TXT, 4.3 and 4.5.3.
 """
 
 from __future__ import annotations

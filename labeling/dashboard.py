@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.defaultfilters import floatformat
@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from labeling import signals
-from labeling.models import LabelEvent, LabelTask
+from labeling.models import LabelEvent
 from labeling.pages import initials
 from labeling.progress import Progress, progress
+from labeling.tallies import answered_by_labeler
 from projects.access import get_project_to_review
 from projects.frame import frame
 from projects.models import LabelClass, Project
@@ -33,7 +34,6 @@ GAP = 0.7  # between the parts of the ring, of 100
 SHOWN_CLASSES = 10
 # How long is kept what costs more to count than a glance is worth.
 DAY_SECONDS = 24 * 3600
-COUNTS_SECONDS = 15
 LABELERS_SECONDS = 60
 
 
@@ -232,12 +232,7 @@ def _n_labelers(project: Project, since: date) -> int:
 
 def labelers(project: Project) -> list[dict[str, Any]]:
     """Return who labeled how many images, and their median seconds for one (SPEC B6)."""
-    rows = LabelTask.objects.in_project(project).answered().filter(labeler__isnull=False)
-    counts: dict[int, int] = cache.get_or_set(  # type: ignore[assignment]
-        f"labeled-by-{project.pk}",
-        lambda: dict(rows.values_list("labeler").annotate(n=Count("*")).order_by("-n")),
-        COUNTS_SECONDS,
-    )
+    counts = answered_by_labeler(project)
     people = User.objects.in_bulk(list(counts))
     kept = signals.ask_for_kept(project)
     return [

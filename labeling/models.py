@@ -209,7 +209,8 @@ class LabelEvent(models.Model):
         CLASS_RETIRED = "class_retired", _("retired a class")
         CLASS_MERGED = "class_merged", _("merged a class")
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events")
+    # Its indexes begin with the project: it needs none of its own.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events", db_index=False)
     task = models.ForeignKey(LabelTask, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
     action = models.CharField(max_length=14, choices=Action)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
@@ -225,6 +226,8 @@ class LabelEvent(models.Model):
         indexes = [
             models.Index(fields=["task", "id"], name="event_of_task"),
             models.Index(fields=["project", "action", "id"], name="event_of_project"),
+            # The last event, at once: else PostgreSQL walks back over those of all projects to a quiet project's last.
+            models.Index(fields=["project", "id"], name="event_last"),
             models.Index(fields=["project", "action", "at", "by"], name="event_of_day"),
         ]
 
@@ -368,6 +371,24 @@ class ReviewJob(models.Model):
     def is_active(self) -> bool:
         """Whether it waits or runs."""
         return self.state in (self.State.QUEUED, self.State.RUNNING)
+
+
+class Tally(models.Model):
+    """What was counted of a project up to an event, for when the cache has lost it (labeling/tallies.py)."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, primary_key=True, related_name="tally")
+    event = models.BigIntegerField()
+    at = models.DateTimeField()
+    labels_event = models.BigIntegerField()
+    labels = models.JSONField(default=dict)
+    labelers = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = _("tally")
+        verbose_name_plural = _("tallies")
+
+    def __str__(self) -> str:
+        return f"{self.project_id} at {self.event}"
 
 
 class LabelerSettings(models.Model):

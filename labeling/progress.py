@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Q, QuerySet, Subquery
+from django.db.models import Count
 
 from labeling import signals
-from labeling.models import Annotation, Kind, LabelEvent, LabelTask, Status
-from projects.models import LabelClass, Project, Refresh
+from labeling.models import Kind, LabelTask, Status
+from labeling.tallies import labels_by_class
+from projects.models import Project, Refresh
 
 KEPT_SECONDS = 2
-BASE_SECONDS = 24 * 3600
-BASE_EVENTS = 100_000  # after so many events, counting anew is as quick as catching up
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,53 +98,9 @@ def count_progress(project: Project) -> Progress:
         queued=of(Status.QUEUED),
         claimed=of(Status.CLAIMED),
         queue={kind: counts.get((Status.QUEUED, kind), 0) for kind in Kind.values},
-        labels=_labels(project),
+        labels=labels_by_class(project),
         tasks=counts,
     )
-
-
-def _labels(project: Project) -> dict[int, int]:
-    """Return how many labels stand, by class.
-
-    They are counted once; after that only what the events since then began and ended is (annotations are never
-    changed, so the sum is exact, and 2.5 million boxes are not read every some seconds).
-    """
-    key = f"labels-{project.pk}"
-    base: tuple[int, dict[int, int]] | None = cache.get(key)
-    last = _events(project).aggregate(last=Max("pk"))["last"] or 0
-    if base is None or not 0 <= last - base[0] < BASE_EVENTS:
-        base = _count_labels(project)
-    elif last > base[0]:
-        base = (last, _catch_up(project, base[1], base[0], last))
-    cache.set(key, base, BASE_SECONDS)
-    return {pk: n for pk, n in base[1].items() if n}
-
-
-def _events(project: Project) -> QuerySet[LabelEvent]:
-    return LabelEvent.objects.filter(project=project)
-
-
-def _count_labels(project: Project) -> tuple[int, dict[int, int]]:
-    """Count all labels, and say up to which event that is: by one statement, so that nothing comes between."""
-    classes = list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
-    last = _events(project).order_by().values("project").annotate(last=Max("pk")).values("last")
-    rows = Annotation.objects.current().filter(label_class__in=classes).values("label_class")
-    counted = list(rows.annotate(n=Count("*"), last=Subquery(last)).values_list("label_class", "n", "last").order_by())
-    return (counted[0][2] or 0 if counted else 0), {pk: n for pk, n, _last in counted}
-
-
-def _catch_up(project: Project, counts: dict[int, int], first: int, last: int) -> dict[int, int]:
-    """Return the counts at one event, made of those at an earlier one."""
-    classes = set(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
-    began = Annotation.objects.filter(created_by_event__gt=first, created_by_event__lte=last)
-    standing = began.filter(Q(ended_by_event__isnull=True) | Q(ended_by_event__gt=last))
-    ended = Annotation.objects.filter(ended_by_event__gt=first, ended_by_event__lte=last, created_by_event__lte=first)
-    counts = dict(counts)
-    for sign, rows in ((1, standing), (-1, ended)):
-        for pk, n in rows.values_list("label_class").annotate(n=Count("*")).order_by():
-            if pk in classes:  # events of other projects lie between
-                counts[pk] = counts.get(pk, 0) + sign * n
-    return counts
 
 
 def as_json(project: Project) -> dict[str, object]:

@@ -8,6 +8,7 @@ from django_q.models import Schedule
 EVERY_MINUTE = {
     "fill the queues": "labeling.feeder.feed_all",
     "let leases lapse": "labeling.queue.sweep",
+    "count labels": "labeling.tallies.renew_all",
     "look for new images": "projects.refresh_due.enqueue_due",
     "pick up lost refreshes": "projects.refresh.reap",
     "pick up lost reviews": "labeling.review_jobs.reap",

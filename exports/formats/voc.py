@@ -42,7 +42,7 @@ def _place(image_id: str) -> str:
 
 
 def _free_id(archive: ZipOutput, name: str) -> str:
-    """Return an image's id: its name without the ending, or with it where another image has that (a.png beside a.jpg)."""
+    """Return an image's id: its name without the ending; with it where another image has that (a.png beside a.jpg)."""
     ids = chain((without_extension(name), name), (f"{name} ({number})" for number in count(2)))
     return next(image_id for image_id in ids if not archive.holds(_place(image_id)))
 

@@ -46,7 +46,9 @@ def test_a_zip_is_what_python_would_write_and_others_read_it(
     """Few files and many, in the first 2 GiB (moved to the first 900 bytes) and behind."""
     monkeypatch.setattr(zips, "MAX_SIZE", limit)
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
-    files = {f"labels/{'ü' * (number % 2)}{number}.txt": f"{number} 0.5 0.5\n" * (number % 5) for number in range(count)}
+    files = {
+        f"labels/{'ü' * (number % 2)}{number}.txt": f"{number} 0.5 0.5\n" * (number % 5) for number in range(count)
+    }
     path = tmp_path / "made.zip"
     assert by_us(files, path) == by_zipfile(files)
     with zipfile.ZipFile(path) as archive:

@@ -12,9 +12,9 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from labeling import review
-from labeling.models import Annotation, LabelEvent, LabelTask
-from labeling.progress import _count_labels, count_progress
+from labeling import review, tallies
+from labeling.models import Annotation, LabelEvent, LabelTask, Tally
+from labeling.progress import count_progress
 from labeling.submit import correct, submit
 from projects import refresh
 from projects.models import Project
@@ -56,9 +56,42 @@ def test_the_label_counts_follow_every_change(
     for step in steps:
         step()
         for each in (project, other):
-            assert count_progress(each).labels == _count_labels(each)[1]
+            assert count_progress(each).labels == tallies._count_labels(each)[1]
     assert sum(count_progress(project).labels.values()) == 9 - 3 + 9
     assert Annotation.objects.current().count() == 9 - 3 + 9 + 3
+
+
+def test_an_emptied_cache_is_filled_from_what_a_worker_kept(
+    kept: None, project: Project, manager: User, labeler: User, labeler2: User
+) -> None:
+    """SPEC B5, B6: 2.5 million labels are not counted again; the row is told apart from a count by a lie in it."""
+    cat, dog, _bird = make.class_ids(project)
+    page = make.page(project, labeler)
+    submit(page, make.answers(page, labels=[cat]))
+    tallies.renew_all()
+    row = Tally.objects.get(project=project)
+    assert (row.labels, row.labelers) == ({str(cat): 9}, {str(labeler.pk): 9})
+    Tally.objects.update(labels={cat: 1009}, labelers={labeler.pk: 2009})
+
+    def shown() -> tuple[dict[int, int], dict[int, int]]:
+        cache.clear()
+        context = dashboard(project, manager).context
+        return context["counts"].labels, {row["pk"]: row["count"] for row in context["labelers"]}
+
+    assert shown() == ({cat: 1009}, {labeler.pk: 2009})
+    second = make.page(project, labeler2)
+    submit(second, make.answers(second, labels=[dog]))
+    review.reject(project, manager, list(page.tasks.values_list("image", flat=True)[:2]))
+    assert shown() == ({cat: 1007, dog: 9}, {labeler.pk: 2009})  # labels to the last event, labelers a minute ago
+    Tally.objects.update(at=timezone.now() - timedelta(hours=1))
+    assert shown()[1] == {labeler.pk: 7, labeler2.pk: 9}  # no worker has kept them since
+    cache.clear()
+    Tally.objects.all().delete()
+    tallies.renew_all()
+    Tally.objects.update(at=timezone.now() - timedelta(hours=1))
+    assert shown() == ({cat: 7, dog: 9}, {labeler.pk: 7, labeler2.pk: 9})
+    Tally.objects.update(labelers={labeler.pk: 2009})
+    assert shown()[1] == {labeler.pk: 2009}  # nothing has happened since, so it holds
 
 
 def test_the_pending_parts_add_up(project: Project, manager: User, labeler: User) -> None:
