@@ -63,26 +63,34 @@ def read_labels(project: Project, classes: list[int]) -> Labeled:
     tasks = dict(labeled_tasks(project).values_list("pk", "image_id"))
     rows: dict[int, list[int]] = {}
     foreign: set[int] = set()
-    imported: set[int] = set()
     labels = Annotation.objects.current().filter(task__project=project, task__status__in=COUNTED)
-    for task, label_class, action in labels.values_list("task_id", "label_class_id", "created_by_event__action"):
+    for task, label_class in labels.values_list("task_id", "label_class_id"):
         if label_class not in position:
             foreign.add(task)
             continue
         rows.setdefault(task, []).append(position[label_class])
-        if action == LabelEvent.Action.IMPORTED:
-            imported.add(task)
     known = np.array(sorted(rows.keys() & tasks.keys() - foreign), np.int64)
     y = np.zeros((len(known), len(classes)), np.uint8)
     for row, task in enumerate(known.tolist()):
         y[row, rows[task]] = 1
-    blind = set(blind_tasks(project).values_list("pk", flat=True)) - imported - _prefilled(project)
+    blind = set(blind_tasks(project).values_list("pk", flat=True)) - _imported(project) - _prefilled(project)
     return Labeled(
         known,
         np.array([tasks[task] for task in known.tolist()], np.int64),
         y,
         np.array([task in blind for task in known.tolist()], bool),
     )
+
+
+def _imported(project: Project) -> set[int]:
+    """Return the tasks whose labels came from a file: those that nobody has labeled since.
+
+    Events tell it, not the label's own one: merging and restoring write labels again.
+    """
+    events = LabelEvent.objects.filter(project=project)
+    labeled_since = events.filter(task=OuterRef("task"), pk__gt=OuterRef("pk"), action=LabelEvent.Action.SUBMITTED)
+    imported = events.filter(~Exists(labeled_since), action=LabelEvent.Action.IMPORTED, task__isnull=False)
+    return set(imported.values_list("task_id", flat=True))
 
 
 def _prefilled(project: Project) -> set[int]:

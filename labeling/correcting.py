@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
+from labeling import feeder
 from labeling.models import LabelPage, LabelTask
 from labeling.pages import page_data
 from labeling.review import CORRECTABLE
@@ -19,10 +20,22 @@ AT_A_TIME = 9
 
 
 def left_to_correct(project: Project, image_ids: Sequence[int]) -> list[LabelTask]:
-    """Return the tasks of the images that can be corrected, in the order in which they were chosen."""
+    """Return the tasks of the images that can be corrected, in the order in which they were chosen.
+
+    The first of them, which the page shows, are open; of those that are not, it isn't known yet if they can be.
+    """
     tasks = LabelTask.objects.filter(project=project, image__in=image_ids, status__in=CORRECTABLE)
     found = {task.image_id: task for task in tasks.select_related("image")}
-    return [found[pk] for pk in dict.fromkeys(image_ids) if pk in found]
+    left = [found[pk] for pk in dict.fromkeys(image_ids) if pk in found]
+    count = page_size(project)
+    while (opened := feeder.opened(project, left[:count])) != left[:count]:
+        left = opened + left[count:]
+    return left
+
+
+def page_size(project: Project) -> int:
+    """Return how many images are corrected at a time; boxes are drawn on one."""
+    return 1 if project.is_detection else AT_A_TIME
 
 
 def correction_data(
@@ -31,7 +44,7 @@ def correction_data(
     """Return the labeling page's data for the first of the tasks; without any it says where to go (``leave``)."""
     if not tasks:
         return page_data(project, reviewer, None, reason="empty") | {"leave": back}
-    now = list(tasks[: 1 if project.is_detection else AT_A_TIME])
+    now = list(tasks[: page_size(project)])
     rest = tasks[len(now) :]
     # Not a page of the queue: nothing is leased, and nothing lapses.
     page = LabelPage(pk=now[0].pk, project=project, labeler=reviewer, expires_at=timezone.now())

@@ -115,33 +115,54 @@ def _open_and_queue(project: Project, tasks: list[LabelTask]) -> tuple[int, bool
 
     Return how many that were, and whether the store turned out not to be usable.
     """
+    images = [task.image for task in tasks]
+    unmeasured = [image for image in images if image.width is None]
+    is_down = _open(project, unmeasured)
+    broken = [image for image in unmeasured if image.problem]
+    with transaction.atomic():
+        _keep_facts(unmeasured)
+        mine = LabelTask.objects.filter(pk__in=[task.pk for task in tasks], status=Status.WAITING)
+        mine.filter(image__in=broken).update(status=Status.UNREADABLE)
+        opened = [image for image in images if image.width is not None]
+        return mine.filter(image__in=opened).update(status=Status.QUEUED), is_down
+
+
+def opened(project: Project, tasks: list[LabelTask]) -> list[LabelTask]:
+    """Return those of a reviewer's tasks whose images can be shown, opening those that nobody has opened yet.
+
+    That is an image that was imported with its labels, or whose file changed after it was labeled; no box fits into
+    an image of unknown size.
+    """
+    unmeasured = [task.image for task in tasks if task.image.width is None]
+    if unmeasured:
+        _open(project, unmeasured)
+        _keep_facts(unmeasured)
+    return [task for task in tasks if task.image.problem != Image.Problem.UNREADABLE]
+
+
+def _open(project: Project, images: list[Image]) -> bool:
+    """Measure images and draw their previews; what was found stands on each. Return whether the store is down."""
     datastore = project.dataset.datastore
-    images = {task.image_id: task.image for task in tasks}
-    unmeasured = [image for image in images.values() if image.width is None]
-    waiting = [(image.pk, image.path, image.etag) for image in unmeasured]
-    opened = [image for image in images.values() if image.width is not None]
-    broken: list[Image] = []
-    is_down = False
+    by_id = {image.pk: image for image in images}
     sizes = SIZES_OF_BOXES if project.is_detection else SIZES_OF_GRIDS
+    places = [(image.pk, image.path, image.etag) for image in images]
     try:
-        for image_id, facts in previews.prepare(datastore.open(), datastore.pk, waiting, sizes):
-            image = images[image_id]
+        for image_id, facts in previews.prepare(datastore.open(), datastore.pk, places, sizes):
+            image = by_id[image_id]
             if isinstance(facts, previews.Unreadable):
                 image.problem, image.problem_detail = Image.Problem.UNREADABLE, str(facts)[:300]
-                broken.append(image)
             else:
                 image.width, image.height, image.orientation = facts.width, facts.height, facts.orientation
-                opened.append(image)
     except StoreError as error:
         logger.warning("Project %s waits for its images: %s", project.pk, error)
         cache.set(_down_key(project), str(error), DOWN_SECONDS)
-        is_down = True
-    done = [image for image in unmeasured if image.width is not None or image.problem]
-    with transaction.atomic():
-        Image.objects.bulk_update(done, ["width", "height", "orientation", "problem", "problem_detail"])
-        mine = LabelTask.objects.filter(pk__in=[task.pk for task in tasks], status=Status.WAITING)
-        mine.filter(image__in=broken).update(status=Status.UNREADABLE)
-        return mine.filter(image__in=opened).update(status=Status.QUEUED), is_down
+        return True
+    return False
+
+
+def _keep_facts(images: list[Image]) -> None:
+    done = [image for image in images if image.width is not None or image.problem]
+    Image.objects.bulk_update(done, ["width", "height", "orientation", "problem", "problem_detail"])
 
 
 def _down_key(project: Project) -> str:

@@ -24,7 +24,7 @@ from labeling.models import (
 from labeling.progress import forget_progress
 from projects import signals
 from projects.access import lock
-from projects.models import Image, Project
+from projects.models import Project
 
 MAX_RANK = 2**31 - 1
 
@@ -79,12 +79,6 @@ def fill_queue(project: Project, **kwargs: Any) -> None:
     """Have the first images ready before anybody asks, and their number shown at once."""
     transaction.on_commit(lambda: forget_progress(project))
     transaction.on_commit(lambda: async_task("labeling.feeder.feed", project.pk))
-
-
-def mark_unreadable(task_ids: list[int]) -> None:
-    """Take images that can't be opened out of the queue (SPEC D4)."""
-    LabelTask.objects.filter(pk__in=task_ids, status__in=PENDING).update(status=Status.UNREADABLE, page=None)
-    Image.objects.filter(tasks__in=task_ids).update(problem=Image.Problem.UNREADABLE)
 
 
 @receiver(signals.project_deleting)

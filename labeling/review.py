@@ -148,7 +148,10 @@ def carry_out(
         _record(project, ids, act.action, by)
         if act.ends_labels:
             history.end_labels(ids, after=before)
-        n_changed += LabelTask.objects.filter(pk__in=ids).update(status=act.target, page=None)
+        tasks = LabelTask.objects.filter(pk__in=ids)
+        n_changed += tasks.update(status=act.target, page=None)
+        if act.target == Status.QUEUED:  # which is said of opened images only
+            tasks.filter(image__width__isnull=True).update(status=Status.WAITING)
         report(n_changed, len(task_ids))
     mine = LabelEvent.objects.filter(project=project, action=act.action, pk__gt=before)
     ends = mine.aggregate(first=Min("pk"), last=Max("pk"))

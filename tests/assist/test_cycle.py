@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from assist import cycle, runs
+from assist import cycle, labels, runs
 from assist.models import AssistRun, Departure, Prediction
 from labeling import class_changes, queue
 from labeling.models import Kind, LabelTask, Status
@@ -141,6 +141,23 @@ def test_imported_suggestions_are_none_of_its_business(assisted: Project, labele
     cycle.switch_off(assisted)
     task.refresh_from_db()
     assert task.kind == Kind.PRELABELED
+
+
+def test_imported_labels_judge_no_model_even_when_classes_were_merged_since(
+    assisted: Project, manager: User, labeler: User, tmp_path: Path
+) -> None:
+    """METHOD 2: who made them may have used a model; merging writes them again, and they stay what they are."""
+    names = list(LabelClass.objects.filter(project=assisted).values_list("name", flat=True))
+    paths = LabelTask.objects.values_list("image__path", flat=True)[:10]
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\n" + "".join(f"{path},{names[-1]}\n" for path in paths))
+    call_command("import_labels", assisted.name, str(table))
+    planted.label(assisted, labeler, 10)
+    assisted.pause()
+    *_others, heir, merged = labels.class_ids(assisted)
+    class_changes.merge_class(assisted, manager, merged, heir)
+    known = labels.read_labels(assisted, labels.class_ids(assisted))
+    assert (len(known), int(known.is_blind.sum())) == (20, 10)
 
 
 def test_the_api_starts_shows_and_cancels_runs(

@@ -10,12 +10,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
+from django.test import Client
 from PIL import Image as Picture
 
 from exports.importing import jobs
 from exports.importing.document import BadFile
 from exports.importing.taking import Choices, read
 from exports.models import LabelImport
+from labeling import review
 from labeling.models import LabelEvent, LabelTask
 from labeling.pages import page_data
 from projects.models import LabelClass, Project
@@ -90,6 +92,27 @@ def test_azures_shares_become_pixels_and_count_as_imported(
     assert set(LabelTask.objects.filter(status="labeled").values_list("labeler", flat=True)) == {None}
     with written(boxes, "csv").open() as table:
         assert {row["how"] for row in csv.DictReader(table)} == {"imported"}
+
+
+def test_an_imported_image_that_is_rejected_can_be_labeled(
+    boxes: Project, manager: User, labeler: User, client: Client, tmp_path: Path
+) -> None:
+    """Nobody had opened it; a box can only be drawn on an image whose size is known."""
+    taken(boxes, file(tmp_path, azure(SHARES)))
+    imported = LabelTask.objects.get(image__path="0000.png")
+    review.reject(boxes, manager, [imported.image_id])
+    client.force_login(labeler)
+    on_screen = set()
+    for _image in range(4):  # all but the other that was imported
+        page = client.get(f"/label/{boxes.pk}/").context["data"]["page"]
+        (item,) = page["items"]
+        on_screen.add(item["id"])
+        assert (item["image"]["width"], item["image"]["height"]) == (64, 48)
+        box = {"label_class": make.class_ids(boxes)[0], "box": [30, 20, 20, 20]}
+        body = {"items": json.dumps([{"id": item["id"], "boxes": [box]}])}
+        assert client.post(f"/label/pages/{page['id']}/submit/", body).status_code == 200
+    assert imported.pk in on_screen
+    assert set(LabelTask.objects.values_list("status", flat=True)) == {"labeled"}
 
 
 def test_the_same_file_again_changes_nothing(boxes: Project, tmp_path: Path) -> None:

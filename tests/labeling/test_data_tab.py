@@ -13,12 +13,14 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from PIL import Image as Picture
 from playwright.sync_api import Page, expect
 
 from labeling import class_changes, listing, review, review_jobs
 from labeling.images import ImageFilter, filtered_tasks
 from labeling.models import Annotation, Kind, LabelEvent, LabelTask, ReviewJob, Status
 from labeling.submit import submit
+from projects import refresh
 from projects.models import Image, Project
 from tests import make
 
@@ -302,6 +304,28 @@ def test_skipped_images_show_the_reason_and_are_returned_or_taken_out(
     visitor.post(url(project, "data/act"), {"action": "remove", "images": [second]}, **HTMX)
     assert LabelTask.objects.get(image=first).status == "queued"
     assert LabelTask.objects.get(image=second).status == "removed"
+
+
+def test_a_changed_image_is_opened_again_for_its_correction(
+    boxes: Project, visitor: Client, labeler: User, tmp_path: Path
+) -> None:
+    """SPEC D7: its boxes are checked against the size that the file has now; one that broke can't be corrected."""
+    digit = make.class_ids(boxes)[0]
+    for _image in range(2):
+        page = make.page(boxes, labeler, 1)
+        submit(page, make.answers(page, boxes=[{"label_class": digit, "box": [4, 4, 20, 20]}]))
+    larger, broken = Image.objects.filter(tasks__status="labeled")
+    Picture.new("RGB", (128, 96)).save(tmp_path / "scenes" / larger.path)
+    (tmp_path / "scenes" / broken.path).write_bytes(b"no image any more")
+    refresh.enqueue(boxes)
+    images = f"{broken.pk},{larger.pk}"
+    data = visitor.get(url(boxes, "data/correct"), {"images": images, "here": "?"}).context["data"]
+    (item,) = data["page"]["items"]
+    assert (item["image"]["id"], item["image"]["width"], item["image"]["height"]) == (larger.pk, 128, 96)
+    wide = json.dumps([{"id": item["id"], "boxes": [{"label_class": digit, "box": [0, 0, 128, 96]}]}])
+    assert visitor.post(data["urls"]["submit"], {"items": wide}, **HTMX).status_code == 200
+    assert LabelTask.objects.get(image=larger).status == "approved"
+    assert LabelTask.objects.get(image=broken).status == "needs_review"
 
 
 def test_a_selection_is_corrected_page_after_page(labeled: Project, visitor: Client) -> None:
