@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from assist import console, cycle, runs
 from assist.models import Prediction
-from assist.worth import judging_run, kept, worth
+from assist.worth import backed, judging_run, worth
 from labeling import signals
 from labeling.models import Kind, LabelTask, Status
 from projects.models import LabelClass, Project
@@ -108,10 +108,10 @@ def experiments(request: HttpRequest, project: Project, **kwargs: Any) -> SafeSt
     return render_to_string("admin/assist/_experiments.html", {"project": project, "rows": rows}, request)
 
 
-@receiver(signals.asking_for_kept)
-def kept_labels(project: Project, **kwargs: Any) -> dict[int, float]:
+@receiver(signals.asking_for_backed)
+def backed_labels(project: Project, **kwargs: Any) -> dict[int, float]:
     """Say how many of each labeler's labels the newest model backs."""
-    return kept(project) if project.assist_enabled else {}
+    return backed(project) if project.assist_enabled else {}
 
 
 @receiver(signals.asking_for_suggestion)

@@ -31,9 +31,10 @@ def follow_the_settings(project: Project, **kwargs: Any) -> None:
         cycle.switch_off(project)
 
 
+@receiver(labeling_signals.labels_withdrawn)
 @receiver(signals.classes_changed)
 def forget_what_was_learnt(project: Project, **kwargs: Any) -> None:
-    """Take back what waits, as the models knew other classes, and train anew (SPEC A5: the promise was for those)."""
+    """Take back what waits and train anew: the promise was made by other classes, or by labels that are gone (A5)."""
     if cycle.take_back(project):
         cycle.close_ledger(project)
     if project.assist_enabled:

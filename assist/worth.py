@@ -93,7 +93,7 @@ def judging_run(project: Project) -> AssistRun | None:
     return done.first()
 
 
-def kept(project: Project) -> dict[int, float]:
+def backed(project: Project) -> dict[int, float]:
     """Return for each labeler the share of labels that the newest model backs, each judged by it without them."""
     run = judging_run(project)
     if run is None:
@@ -101,7 +101,7 @@ def kept(project: Project) -> dict[int, float]:
     rows: Any = (
         Prediction.objects.filter(run=run, margin__isnull=False, task__labeler__isnull=False)
         .values_list("task__labeler")
-        .annotate(n=Count("*"), backed=Count("pk", filter=Q(margin__gte=0)))
+        .annotate(n=Count("*"), n_backed=Count("pk", filter=Q(margin__gte=0)))
         .order_by()
     )
-    return {labeler: backed / n for labeler, n, backed in rows}
+    return {labeler: n_backed / n for labeler, n, n_backed in rows}

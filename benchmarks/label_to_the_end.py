@@ -32,6 +32,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 ROOT = Path(__file__).parent.parent
 SETS = {"cls": "multiclass", "ml": "multilabel", "det": "detection"}
 N_API_LABELERS = 3
+START_SECONDS = 300  # on a busy machine
 PASSWORD = "a password for the run"
 Truth = dict[str, Any]
 
@@ -78,12 +79,14 @@ class Site:
             env=self.env,
             stdout=subprocess.DEVNULL,
         )
-        for _try in range(300):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
             try:
                 urllib.request.urlopen(f"{self.url}/login/").close()
                 return
             except OSError:
                 time.sleep(0.2)
+        self.end()
         raise SystemExit("The site did not start.")
 
     def manage(self, *words: str, text: str = "") -> str:

@@ -13,6 +13,7 @@ processes are noted, with the database's size and the temporary files. What is s
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -42,7 +43,8 @@ from benchmarks.load import Log  # noqa: E402
 FLAT_SHARE = 0.05
 FLAT_LEAST = {"rss": 4.0, "pss": 4.0, "handles": 2.0, "threads": 2.0, "processes": 2.0, "wal": 8.0, "temp files": 2.0}
 COLORS = {"red": (210, 50, 50), "green": (50, 180, 60), "blue": (60, 70, 210)}
-FORMATS = ("coco", "csv", "dataset", "yolo", "voc")
+FORMATS = ("coco", "csv", "dataset")
+BOX_FORMATS = (*FORMATS, "yolo", "voc")
 CLOCK = os.sysconf("SC_CLK_TCK")
 Sample = dict[str, dict[str, float]]
 
@@ -221,12 +223,12 @@ class Work:
             if ids:
                 self.log.timed("API: reject", self.site.call, key, f"projects/{project}/reject/", {"images": ids})
 
-    def export(self, key: str, projects: list[str]) -> None:
-        """Export and download, one format after the other."""
-        number = 0
-        while self.pause(75):
-            project, form = projects[number % len(projects)], FORMATS[number % len(FORMATS)]
-            number += 1
+    def export(self, key: str, boxes: str, others: list[str]) -> None:
+        """Export and download, one format of one project after the other."""
+        turns = [(boxes, form) for form in BOX_FORMATS] + [(one, form) for form in FORMATS for one in others]
+        for project, form in itertools.cycle(turns):
+            if not self.pause(75):
+                return
             made = self.log.timed(
                 "API: export", self.site.call, key, f"projects/{project}/exports/", {"format": form}
             )  # fmt: skip
@@ -392,7 +394,7 @@ def main() -> None:
             work.start(work.label_by_api, keys[names[5]], int(colors), 6 * options.think)
             work.start(work.label, names[5], str(uploads), 5 * options.think, any_class)
             work.start(work.review, boss, [classes, boxes])
-            work.start(work.export, boss, made)
+            work.start(work.export, boss, boxes, [classes, colors])
             work.start(work.upload, boss, dataset["id"], uploads)
             work.start(work.train, boss, int(colors), options.train_every)
             watch = Watch(site, folder / "data", folder / "tmp")

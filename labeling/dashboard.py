@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from labeling import signals
+from labeling.agreement import Kept, kept_by_reviewers, stand_out
 from labeling.models import LabelEvent
 from labeling.pages import initials
 from labeling.progress import Progress, progress
@@ -102,7 +103,9 @@ def dashboard_data(project: Project) -> dict[str, Any]:
         "median": median_seconds(project),
         "finish": expected_finish(project, counts, days),
         "labelers": (people := labelers(project)),
-        "knows_kept": any(row["kept"] is not None for row in people),
+        "knows_kept": any(row["kept"] for row in people),
+        "knows_backed": any(row["backed"] is not None for row in people),
+        "odd_labelers": [row for row in people if row["stands_out"]],
     }
 
 
@@ -231,10 +234,14 @@ def _n_labelers(project: Project, since: date) -> int:
 
 
 def labelers(project: Project) -> list[dict[str, Any]]:
-    """Return who labeled how many images, and their median seconds for one (SPEC B6)."""
+    """Return who labeled how many images, their median seconds, and whose labels are kept (SPEC B6, ATTACKS 28)."""
     counts = answered_by_labeler(project)
     people = User.objects.in_bulk(list(counts))
-    kept = signals.ask_for_kept(project)
+    backed = signals.ask_for_backed(project)
+    kept: dict[int, Kept] = cache.get_or_set(  # type: ignore[assignment]
+        f"kept-{project.pk}", lambda: kept_by_reviewers(project), LABELERS_SECONDS
+    )
+    odd = stand_out(kept)
     return [
         {
             "name": people[pk].get_full_name() or people[pk].username,
@@ -242,7 +249,9 @@ def labelers(project: Project) -> list[dict[str, Any]]:
             "pk": pk,
             "count": count,
             "median": median_seconds(project, pk),
-            "kept": 100 * kept[pk] if pk in kept else None,
+            "kept": kept.get(pk),
+            "stands_out": pk in odd,
+            "backed": 100 * backed[pk] if pk in backed else None,
         }
         for pk, count in counts.items()
     ]

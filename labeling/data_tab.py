@@ -282,6 +282,11 @@ WORDS: dict[str, Callable[[int], str]] = {
     ),
     "return": lambda n: ngettext("%(n)s image is back in the queue.", "%(n)s images are back in the queue.", n),
     "remove": lambda n: ngettext("Took out %(n)s image.", "Took out %(n)s images.", n),
+    review_jobs.WITHDRAW: lambda n: ngettext(
+        "Withdrew the labels of %(n)s image; it is back in the queue.",
+        "Withdrew the labels of %(n)s images; they are back in the queue.",
+        n,
+    ),
     "undo": lambda n: ngettext("Undone for %(n)s image.", "Undone for %(n)s images.", n),
 }
 LEFT = gettext_lazy("%(n)s others were left as they are.")
@@ -349,7 +354,9 @@ def undo(request: HttpRequest, pk: int) -> HttpResponse:
     user = cast(User, request.user)
     try:
         n_images = review.count_undoable(project, user, int(first), int(last))
-        if n_images > review.MAX_IDS:
+        # What a worker did is taken back by one, and stands in the list of what was done.
+        jobs = ReviewJob.objects.filter(project=project, first_event=int(first), last_event=int(last))
+        if n_images > review.MAX_IDS or jobs.exists():
             query = {"first": int(first), "last": int(last)}
             review_jobs.enqueue(project, user, "undo", query, timezone.now(), n_images)
             return _say(request, project, _("A worker has begun; you can go on meanwhile."))

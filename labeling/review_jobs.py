@@ -31,6 +31,7 @@ from projects.transitions import WrongState, move
 LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
 KEPT_SECONDS = 3600
+WITHDRAW = "withdraw"  # a rejection of what one person labeled in some time
 
 
 class Busy(NotReviewable):
@@ -51,7 +52,8 @@ def selected(project: Project, query: dict[str, Any], seen_at: datetime) -> Quer
 def enqueue(project: Project, by: User, action: str, query: dict[str, Any], seen_at: datetime, total: int) -> ReviewJob:
     """Record the job and wake a worker once that is committed. Raises Busy.
 
-    ``action`` is the name of one of review.ACTS, with the Data tab's query, or "undo" with ``first`` and ``last``.
+    ``action`` is the name of one of review.ACTS or WITHDRAW, with the Data tab's query, or "undo" with ``first`` and
+    ``last``.
     """
     try:
         with transaction.atomic():
@@ -109,7 +111,11 @@ def _carry_out(job: ReviewJob, report: Callable[[int, int], None]) -> Done:
     if job.action == "undo":
         return undo(job.project, job.by, job.query["first"], job.query["last"], report)
     tasks = selected(job.project, job.query, job.seen_at)
-    return review_all(job.project, job.by, ACTS[job.action], tasks, report)
+    if job.action != WITHDRAW:
+        return review_all(job.project, job.by, ACTS[job.action], tasks, report)
+    done = review_all(job.project, job.by, ACTS["reject"], tasks, report)
+    signals.labels_withdrawn.send(sender=None, project=job.project)
+    return done
 
 
 def _key(job: ReviewJob) -> str:

@@ -21,6 +21,8 @@ from projects.models import Project
 
 # Sent inside the transaction that stored a page's answers. Arguments: project.
 labels_given = Signal()
+# Sent inside the transaction that withdrew one person's labels of some time. Arguments: project.
+labels_withdrawn = Signal()
 
 # Asks for HTML (a SafeString, made by render_to_string) on the dashboard. Arguments: request, project.
 # In the card "Task queue", below its numbers: the bar towards the next training (SPEC B3).
@@ -29,9 +31,9 @@ asking_for_training = Signal()
 asking_for_worth = Signal()
 # Below everything: cards of any width, such as ``<section class="card w12">`` (SPEC B4).
 asking_for_cards = Signal()
-# Asks for a dict of labelers' ids and the share (0 to 1) of their labels that reviewers and models agree with.
+# Asks for a dict of labelers' ids and the share (0 to 1) of their labels that a model would have given too.
 # Arguments: project.
-asking_for_kept = Signal()
+asking_for_backed = Signal()
 # Asks for ``{"labels": n, "needed": m}``: how far it is to the next training. Arguments: project.
 asking_for_next_training = Signal()
 
@@ -86,9 +88,9 @@ def ask_for_html(signal: Signal, request: HttpRequest, **arguments: Any) -> list
     return _answers(signal, request=request, **arguments)
 
 
-def ask_for_kept(project: Project) -> dict[int, float]:
-    """Return labelers' shares of labels that were kept, as far as anybody knows."""
-    return {pk: share for shares in _answers(asking_for_kept, project=project) for pk, share in shares.items()}
+def ask_for_backed(project: Project) -> dict[int, float]:
+    """Return labelers' shares of labels that a model backs, as far as anybody knows."""
+    return {pk: share for shares in _answers(asking_for_backed, project=project) for pk, share in shares.items()}
 
 
 def ask_for_next_training(project: Project) -> dict[str, int] | None:

@@ -15,6 +15,7 @@ from exports import console as exports_console
 from labeling import classes_section, data_tab
 from labeling.console import projects
 from labeling.dashboard import dashboard
+from labeling.withdrawing import withdraw
 from projects import console, details, wizard
 from projects.models import Project, ProjectQuerySet
 
@@ -51,6 +52,7 @@ class ProjectAdmin(ModelAdmin):
             door("<int:pk>/data/jobs/<int:job>/cancel/", data_tab.cancel_job, "cancel_job"),
             door("<int:pk>/data/correct/", data_tab.correct, "correct"),
             door("<int:pk>/data/<int:image>/", data_tab.panel, "image"),
+            door("<int:pk>/withdraw/", withdraw, "withdraw"),
             door("<int:pk>/details/", details.details, "details"),
             door("<int:pk>/classes/add/", classes_section.add, "add_classes"),
             door("<int:pk>/classes/<int:label_class>/", classes_section.one_class, "class"),
