@@ -123,13 +123,27 @@ def precision_recall(metrics: dict[str, Any], classes: dict[int, Any]) -> dict[s
 
 
 def losses(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the loss over a training."""
-    points = metrics.get("losses") or []
-    if len(points) < 2:
+    """Return the loss over a training: of a detector, or of the two networks of a fine-tuning."""
+    curves = _curves(metrics, 1) or [[(share, value) for share, value in metrics.get("losses") or []]]
+    curves = [curve for curve in curves if len(curve) > 1]
+    if not curves:
         return None
-    axes = Axes(0.0, max(value for _share, value in points) or 1.0)
+    axes = Axes(0.0, max(value for curve in curves for _share, value in curve) or 1.0)
     rows = [{"y": axes.y(axes.high * n / 4), "words": f"{axes.high * n / 4:.2g}"} for n in range(5)]
-    return {**_frame(axes), "rows": rows, "points": axes.line([(share, value) for share, value in points])}
+    return {**_frame(axes), "rows": rows, "lines": [axes.line(curve) for curve in curves]}
+
+
+def right_while_training(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how much of what a fine-tuning saw it got right, over the training."""
+    curves = [curve for curve in _curves(metrics, 2) if len(curve) > 1]
+    axes = Axes(0.0)
+    return {**_frame(axes), "lines": [axes.line(curve) for curve in curves]} if curves else None
+
+
+def _curves(metrics: dict[str, Any], column: int) -> list[list[tuple[float, float]]]:
+    """Return one figure of the networks of a fine-tuning over their trainings."""
+    curves = (metrics.get("tuning") or {}).get("curves") or []
+    return [[(point[0], point[column]) for point in curve] for curve in curves]
 
 
 def _frame(axes: Axes) -> dict[str, Any]:

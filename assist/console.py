@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from assist import charts, runs
 from assist.models import AssistRun, Prediction
+from assist.words import tuning_in_words
 from labeling.images import with_labels
 from labeling.models import LabelTask
 from projects.access import get_project_to_manage, get_project_to_review
@@ -185,6 +186,8 @@ def _details(request: HttpRequest, project: Project, run: AssistRun, classes: di
         "chart": charts.precision_and_coverage(found, run.config.get("target") or project.assist_target),
         "recall": charts.precision_recall(found, classes),
         "losses": charts.losses(found),
+        "right": charts.right_while_training(found),
+        "tuning": tuning_in_words(found["tuning"]) if "tuning" in found else "",
         "matrix": charts.confusion(found, classes),
         "per_class": class_rows(found, classes),
         "rounds": charts.over_rounds(accuracies(project, run)) if run.kind == AssistRun.Kind.TRAINING else None,

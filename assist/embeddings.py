@@ -30,12 +30,17 @@ class Embeddings:
     @classmethod
     def open(cls, project: Project, digest: str, stages: tuple[int, ...]) -> Embeddings:
         """Open them, or begin them."""
-        folder = project_folder(project.pk) / f"features-{digest[:16]}"
+        folder = cls.place(project, digest)
         folder.mkdir(parents=True, exist_ok=True)
         found = cls(folder, sum(stages), tuple(stages))
         (folder / "about.json").write_text(json.dumps({"digest": digest, "stages": list(stages)}))
         found._cut()
         return found
+
+    @staticmethod
+    def place(project: Project, digest: str) -> Path:
+        """Return where the features by the weights of a digest lie."""
+        return project_folder(project.pk) / f"features-{digest[:16]}"
 
     @property
     def _features(self) -> Path:

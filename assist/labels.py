@@ -57,6 +57,12 @@ class Labeled:
         return Labeled(self.tasks[rows], self.images[rows], self.y[rows], self.is_blind[rows])
 
 
+def rows_of(tasks: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return where each wanted task stands among the tasks; all of them must be there."""
+    order = np.argsort(tasks)
+    return order[np.searchsorted(tasks, wanted, sorter=order)]
+
+
 def read_labels(project: Project, classes: list[int]) -> Labeled:
     """Return the labels as they are now; images with a label of another class (retired, say) are left out."""
     position = {pk: number for number, pk in enumerate(classes)}

@@ -215,7 +215,8 @@ class Departure(models.Model):
 class Shard(models.Model):
     """A part of a large run that any worker may take: ``waiting -> running -> done``; lost ones wait again.
 
-    ``first`` and ``last`` bound the image ids; the result is a file in the run's folder.
+    ``first`` and ``last`` bound the image ids; the result is a file in the run's folder. ``network`` is the digest of
+    what looks at them: one run may need two, one after the other, and nobody may take one for the other.
     """
 
     class State(models.TextChoices):
@@ -224,6 +225,7 @@ class Shard(models.Model):
         DONE = "done", _("Done")
 
     run = models.ForeignKey(AssistRun, on_delete=models.CASCADE, related_name="shards")
+    network = models.CharField(max_length=64, default="")
     number = models.PositiveIntegerField()
     first = models.BigIntegerField()
     last = models.BigIntegerField()

@@ -130,7 +130,7 @@ def help_out(run_id: int) -> None:
     if run is None or _is_crowded(run):
         return
     if settings.ASSIST_IN_PROCESS:
-        from assist.jobs.features import help_with
+        from assist.jobs.helping import help_with
 
         help_with(run)
         return

@@ -30,7 +30,7 @@ ASSIST_WEIGHTS_DIR = env.str("ASSIST_WEIGHTS_DIR", default="")
 ASSIST_DEVICES = env.list("ASSIST_DEVICES", default=[])
 # Whether torchvision may fetch its pretrained weights; a site without internet gets them by import_weights.
 ASSIST_DOWNLOAD = env.bool("ASSIST_DOWNLOAD", default=True)
-ASSIST_STEPS = env.int("ASSIST_STEPS", default=0)  # of training a detector; 0: what suits the network
+ASSIST_STEPS = env.int("ASSIST_STEPS", default=0)  # of training a network; 0: what suits it
 # Runs in the worker's own process instead of a child: for a debugger, and for tests.
 ASSIST_IN_PROCESS = env.bool("ASSIST_IN_PROCESS", default=False)
 # Folders in which managers may place local datastores; empty: anywhere the server can read.

@@ -267,6 +267,7 @@ class AssistSerializer(serializers.Serializer):
     min_labels = serializers.IntegerField(required=False, min_value=10, max_value=1_000_000)
     threshold = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=1)
     network = serializers.ChoiceField(choices=Project.Network.choices, required=False)
+    training = serializers.ChoiceField(choices=Project.Training.choices, required=False)
     clustering = serializers.BooleanField(required=False)
 
 
@@ -316,6 +317,7 @@ class ProjectAssistSerializer(serializers.Serializer):
     target_precision = serializers.FloatField(source="assist_target")
     min_labels = serializers.IntegerField(source="assist_min_labels")
     threshold = serializers.FloatField(source="assist_threshold", allow_null=True)
+    training = serializers.ChoiceField(source="assist_training", choices=Project.Training.choices)
 
 
 class ProjectSerializer(serializers.ModelSerializer):

@@ -21,6 +21,7 @@ ASSIST_FIELDS = {
     "min_labels": "assist_min_labels",
     "threshold": "assist_threshold",
     "network": "assist_network",
+    "training": "assist_training",
     "clustering": "assist_clustering",
 }
 

@@ -311,6 +311,16 @@ class AssistForm(ConsoleForm):
             "one. Pretrained weights are used where they are; each run says which."
         ),
     )
+    training = forms.ChoiceField(
+        label=gettext_lazy("Training"),
+        choices=Project.Training.choices,
+        initial=Project.Training.AUTOMATIC,
+        required=False,
+        help_text=gettext_lazy(
+            "A fine-tuned network is used only where it is right more often on images that it has not seen. "
+            "Classification only: a detector always learns as a whole."
+        ),
+    )
     clustering = forms.BooleanField(
         label=gettext_lazy("Put alike images on one page"),
         initial=True,
@@ -338,6 +348,7 @@ class AssistForm(ConsoleForm):
                 data["assist"]["min_labels"] = data["min_labels"]
             data["assist"]["threshold"] = float(data["threshold"]) if data.get("threshold") is not None else None
             data["assist"]["network"] = data.get("network") or Project.Network.MOBILENET_V2
+            data["assist"]["training"] = data.get("training") or Project.Training.AUTOMATIC
             data["assist"]["clustering"] = bool(data.get("clustering"))
         return data
 
@@ -352,6 +363,7 @@ class AssistForm(ConsoleForm):
                 "min_labels": project.assist_min_labels,
                 "threshold": project.assist_threshold,
                 "network": project.assist_network,
+                "training": project.assist_training,
                 "clustering": project.assist_clustering,
             }
         )

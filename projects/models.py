@@ -200,6 +200,13 @@ class Project(models.Model):
         RESNET50 = "resnet50", _("ResNet-50")
         CONVNEXT_TINY = "convnext_tiny", _("ConvNeXt-Tiny (large)")
 
+    class Training(models.TextChoices):
+        """What learns from the labels; assist/jobs/tuning.py says when fine-tuning pays by itself."""
+
+        AUTOMATIC = "automatic", _("Head, and fine-tuning on a GPU")
+        HEAD = "head", _("Head only (seconds)")
+        FINE_TUNE = "fine-tune", _("Head and fine-tuning (slow on a CPU)")
+
     name = models.CharField(_("name"), max_length=100, unique=True)
     task_type = models.CharField(_("task type"), max_length=12, choices=TaskType)
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, verbose_name=_("dataset"))
@@ -232,6 +239,7 @@ class Project(models.Model):
         _("labels before the first training"), default=100, validators=[MinValueValidator(10)]
     )
     assist_network = models.CharField(_("network"), max_length=20, choices=Network, default=Network.MOBILENET_V2)
+    assist_training = models.CharField(_("training"), max_length=10, choices=Training, default=Training.AUTOMATIC)
     assist_clustering = models.BooleanField(_("alike images on one page"), default=True)
 
     created_by = models.ForeignKey(

@@ -7,6 +7,8 @@ is measured instead (docs/assist.md).
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.utils.translation import gettext as _
+from PIL import Image as Pillow
 
+from assist import runs
+from assist.jobs import sharding
 from assist.jobs.features import weights_folder
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import blind_tasks, class_ids, labeled_tasks, read_unlabeled, suggested_tasks
@@ -36,6 +41,8 @@ BLANK_EVERY = 20  # of all images stay blank, so that new ones can be judged, to
 SIDE = 640  # pixels that a detector looks at
 MIN_ASIDE = 2
 CHUNK = 500
+CLASS = 1  # column of a box's row: place of the image, class, score, x, y, width, height
+COLUMNS = 7
 BATCH = 2000
 
 
@@ -218,30 +225,121 @@ def infer(work: Work, training: AssistRun, validation: AssistRun) -> Outcome:
     made = load(work, training)
     classes = training.config["classes"]
     chosen = Thresholds(**validation.metrics["thresholds"])
+    work.configure(training=training.pk, thresholds=chosen.as_dict())
     unlabeled = read_unlabeled(work.project, with_replaceable=True)
     free = np.flatnonzero(unlabeled.is_free & (unlabeled.ranks % BLANK_EVERY != 0))
+    task_of = dict(zip(unlabeled.images[free].tolist(), unlabeled.tasks[free].tolist(), strict=True))
     found: list[Suggestion] = []
-    pictures = Pictures(work.project, SIDE)
-    for start in range(0, len(free), CHUNK):
-        part = free[start : start + CHUNK].tolist()
-        rows = Image.objects.in_bulk(unlabeled.images[part].tolist())
-        images = [rows[int(unlabeled.images[at])] for at in part]
-        opened = list(pictures.read(images))
-        for number, boxes in enumerate(made.predict(iter(opened), work.run.device)):
-            picture, image = opened[number], images[number]
-            if boxes is not None and picture is not None and image.width:
-                shown = scaled_back(chosen.shown(boxes), image, picture.width)
-                if suggestion := fitted(int(unlabeled.tasks[part[number]]), shown, image, classes):
-                    found.append(suggestion)
-            done = start + number + 1
-            words = _("looking at images: %(n)d of %(total)d") % {"n": done, "total": len(free)}
-            work.report(0.95 * done / len(free), words)
+    n_unreadable = 0
+
+    def keep(images: np.ndarray, rows: np.ndarray) -> None:
+        nonlocal n_unreadable
+        n_unreadable += int((rows[:, CLASS] < 0).sum())
+        found.extend(suggested(images, rows, classes, task_of))
+
+    look_at(work, looker(work.project, made, chosen, work.run.device), unlabeled.images[free], keep)
     return Outcome(
-        {"unlabeled": len(unlabeled.tasks), "unreadable": pictures.n_unreadable},
+        {"unlabeled": len(unlabeled.tasks), "unreadable": n_unreadable},
         publish=lambda project: publish(work, project, training, found),
         model=training,
         after=lambda: prepare(work.project),
     )
+
+
+def look_at(
+    work: Work, compute: sharding.Compute, images: np.ndarray, keep: Callable[[np.ndarray, np.ndarray], None]
+) -> None:
+    """Have a detector look at images and hand what it found to ``keep``; many are shared out among workers.
+
+    Unlike the features of a classifier, nothing is known of them before: the network runs for each image.
+    """
+    words = _("looking at images: %(n)d of %(total)d")
+    if len(images) >= sharding.BOXES.least:
+        name = network_name(work.run)
+        n_parts = sharding.cut(work.run, name, images, sharding.BOXES.part)
+        runs.ask_for_help(work.run, n_parts - 1)
+        work.log(_("cut into %(n)d parts, for as many workers as there are") % {"n": n_parts})
+
+        def report(done: float) -> None:
+            work.report(0.95 * done, words % {"n": done * len(images), "total": len(images)})
+
+        sharding.finish(work.run, name, compute, keep, report)
+        return
+    n_done = 0
+
+    def beat() -> None:
+        nonlocal n_done
+        n_done += 1
+        work.report(0.95 * n_done / len(images), words % {"n": n_done, "total": len(images)})
+
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        keep(part, compute(part, beat))
+
+
+def network_name(run: AssistRun) -> str:
+    """Return what tells the detector of a run from others."""
+    return f"training-{run.config['training']}"
+
+
+def looker(project: Project, made: detectors.Detector, chosen: Thresholds, device: str) -> sharding.Compute:
+    """Return what looks at images: a row for each box to be shown (image by its place, class, score, box in pixels).
+
+    An image that can't be read has one row, of the class -1.
+    """
+    pictures = Pictures(project, SIDE)
+
+    def compute(images: np.ndarray, beat: Callable[[], None]) -> np.ndarray:
+        known = Image.objects.in_bulk(images.tolist())
+        places = [place for place, pk in enumerate(images.tolist()) if pk in known]
+        widths: deque[int] = deque()
+
+        def opened() -> Iterator[Pillow.Image | None]:
+            for picture in pictures.read(known[int(images[place])] for place in places):
+                widths.append(picture.width if picture is not None else 0)
+                yield picture
+
+        rows = [np.empty((0, COLUMNS))]
+        for place, boxes in zip(places, made.predict(opened(), device), strict=True):
+            image, width = known[int(images[place])], widths.popleft()
+            if boxes is None or not image.width:
+                rows.append(np.array([[place, -1, *[0.0] * (COLUMNS - 2)]]))
+            else:
+                shown = scaled_back(chosen.shown(boxes), image, width)
+                numbers = np.full(len(shown), place)
+                rows.append(np.column_stack([numbers, shown.classes, shown.scores, shown.boxes]))
+            beat()
+        return np.concatenate(rows)
+
+    return compute
+
+
+def helper(run: AssistRun, network: str) -> sharding.Compute | None:
+    """Return what computes a part of another worker's run; None where its detector can't be read."""
+    if network != network_name(run):
+        return None
+    training = AssistRun.objects.get(pk=run.config["training"])
+    try:
+        made = detectors.Detector.load(Path(training.folder) / training.artifacts["detector"])
+    except (WrongWeights, OSError, KeyError):
+        return None
+    project = Project.objects.select_related("dataset__datastore").get(pk=run.project_id)
+    return looker(project, made, Thresholds(**run.config["thresholds"]), run.device)
+
+
+def suggested(
+    images: np.ndarray, rows: np.ndarray, classes: list[int], task_of: dict[int, int]
+) -> Iterator[Suggestion]:
+    """Yield what is suggested for images on which a detector found something."""
+    rows = rows[rows[:, CLASS] >= 0]
+    known = Image.objects.in_bulk(images[np.unique(rows[:, 0]).astype(int)].tolist())
+    for place in np.unique(rows[:, 0]).astype(int).tolist():
+        mine = rows[rows[:, 0] == place]
+        image = known.get(int(images[place]))
+        if image is not None:
+            boxes = Boxes(mine[:, 3:], mine[:, CLASS], mine[:, 2])
+            if suggestion := fitted(task_of[image.pk], boxes, image, classes):
+                yield suggestion
 
 
 def fitted(task: int, boxes: Boxes, image: Image, classes: list[int]) -> Suggestion | None:

@@ -14,7 +14,7 @@ from assist import runs
 from assist.embeddings import Embeddings
 from assist.jobs import sharding
 from assist.jobs.work import Unusable, Work
-from assist.models import AssistRun
+from assist.models import AssistRun, project_folder
 from assist.pictures import Pictures
 from labeling.models import LabelTask
 from projects.models import Image, Project
@@ -35,15 +35,20 @@ def weights_folder() -> Path | None:
     return Path(settings.DATA_DIR) / "weights"
 
 
-def load_backbone(work: Work) -> Backbone:
-    """Return the project's network, and write down where its weights come from. Raises Unusable."""
+def untouched(project: Project) -> Backbone:
+    """Return the project's network with the weights that there are. Raises Unusable."""
     from assist.pipeline.backbones import Backbone, WrongWeights  # torch: in the child process only
 
-    name = work.project.assist_network
     try:
-        backbone = Backbone.load(name, weights_folder(), download=settings.ASSIST_DOWNLOAD)
+        return Backbone.load(project.assist_network, weights_folder(), download=settings.ASSIST_DOWNLOAD)
     except WrongWeights as error:
         raise Unusable(str(error)) from error
+
+
+def load_backbone(work: Work) -> Backbone:
+    """Return the project's network, and write down where its weights come from. Raises Unusable."""
+    backbone = untouched(work.project)
+    name = backbone.name
     work.configure(network=name, weights=backbone.source, weights_words=backbone.words, digest=backbone.digest)
     work.log(f"{name}: {backbone.words}")
     return backbone
@@ -64,33 +69,33 @@ def ensure_features(work: Work, share: float, most: int | None = None) -> tuple[
     found = Embeddings.open(work.project, backbone.digest, backbone.stages)
     missing = in_order(work, found.missing(work.project))
     todo = missing[:most] if most is not None else missing
-    if len(todo):
-        n_unreadable = compute(work, backbone, found, todo, share)
-        words = _("%(n)d images looked at, %(m)d of them unreadable") % {"n": len(todo), "m": n_unreadable}
-        work.log(words)
+    compute(work, backbone, found, todo, 0, share)
     return found, len(missing) - len(todo)
 
 
-def compute(work: Work, backbone: Backbone, found: Embeddings, images: np.ndarray, share: float) -> int:
-    """Compute and keep the features of images; return how many could not be read. Large sets are shared out."""
+def compute(work: Work, backbone: Backbone, found: Embeddings, images: np.ndarray, begin: float, share: float) -> None:
+    """Compute and keep the features of images, from ``begin`` of the run's progress on. Large sets are shared out."""
+    if not len(images):
+        return
     pictures = Pictures(work.project, SIDE)
-    if len(images) >= sharding.FROM:
-        n_parts = sharding.cut(work.run, images)
+    if len(images) >= sharding.FEATURES.least:
+        n_parts = sharding.cut(work.run, backbone.digest, images, sharding.FEATURES.part)
         runs.ask_for_help(work.run, n_parts - 1)
         work.log(_("cut into %(n)d parts, for as many workers as there are") % {"n": n_parts})
 
         def report(done: float) -> None:
-            work.report(share * done, _("looking at images: %(n)d %% done") % {"n": 100 * done})
+            work.report(begin + share * done, _("looking at images: %(n)d %% done") % {"n": 100 * done})
 
-        sharding.finish(work.run, whole(backbone, pictures, work.run.device), found.append, report)
-        return pictures.n_unreadable
-    n_done = 0
-    for ids, features in in_batches(backbone, pictures, work.run.device, images):
-        found.append(ids, features)
-        n_done += len(features)
-        words = _("looking at images: %(n)d of %(total)d") % {"n": n_done, "total": len(images)}
-        work.report(share * n_done / len(images), words)
-    return pictures.n_unreadable
+        sharding.finish(work.run, backbone.digest, whole(backbone, pictures, work.run.device), found.append, report)
+    else:
+        n_done = 0
+        for ids, features in in_batches(backbone, pictures, work.run.device, images):
+            found.append(ids, features)
+            n_done += len(features)
+            words = _("looking at images: %(n)d of %(total)d") % {"n": n_done, "total": len(images)}
+            work.report(begin + share * n_done / len(images), words)
+    words = _("%(n)d images looked at, %(m)d of them unreadable") % {"n": len(images), "m": pictures.n_unreadable}
+    work.log(words)
 
 
 def in_batches(
@@ -118,17 +123,26 @@ def whole(backbone: Backbone, pictures: Pictures, device: str) -> sharding.Compu
         for ids, found in in_batches(backbone, pictures, device, images):
             features[[place[pk] for pk in ids.tolist()]] = found
             beat()
-        return features
+        return features.astype(np.float16)
 
     return compute_part
 
 
-def help_with(run: AssistRun) -> int:
-    """Take parts of another worker's run; return how many were done here."""
+def helper(run: AssistRun, digest: str) -> sharding.Compute | None:
+    """Return what computes a part of another worker's run; None where this machine has other weights."""
     from assist.pipeline.backbones import Backbone
 
+    tuned = tuned_file(run.project, digest)
+    if tuned.is_file():
+        backbone = Backbone.restore(tuned)
+    else:
+        backbone = Backbone.load(run.config["network"], weights_folder(), download=settings.ASSIST_DOWNLOAD)
+    if backbone.digest != digest:
+        return None
     project = Project.objects.select_related("dataset__datastore").get(pk=run.project_id)
-    backbone = Backbone.load(run.config["network"], weights_folder(), download=settings.ASSIST_DOWNLOAD)
-    if backbone.digest != run.config["digest"]:
-        return 0  # this machine has other weights
-    return sharding.help_with(run, whole(backbone, Pictures(project, SIDE), run.device))
+    return whole(backbone, Pictures(project, SIDE), run.device)
+
+
+def tuned_file(project: Project, digest: str) -> Path:
+    """Return where a fine-tuned network of the project lies, if it is one."""
+    return project_folder(project.pk) / f"network-{digest[:16]}.pt"

@@ -10,7 +10,7 @@ import numpy as np
 from django.utils.translation import gettext as _
 
 from assist.cycle import is_certified
-from assist.jobs import detection
+from assist.jobs import detection, tuning
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model
 from assist.jobs.validation import BATCH, check_current, current_ledger, labels_of, load_current
@@ -36,6 +36,7 @@ def perform(work: Work) -> Outcome:
     ledger = current_ledger(work)
     if validation.config.get("ledger") != ledger.pk and is_certified(work.project):
         raise Unusable(_("Images joined or changed since the model was judged. Train again: the promise needs it."))
+    tuning.look_at_new(work, training, model)
     work.configure(threshold=validation.metrics["threshold"], is_fixed=validation.metrics["is_fixed"])
     judged = judge(work.project, model, ledger)
     work.report(0.7, _("publishing"))

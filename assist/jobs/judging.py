@@ -44,7 +44,7 @@ def judge(project: Project, model: Model, ledger: Ledger) -> Judged:
         judges(ledger, labeled) & ~np.isin(labeled.tasks, departed),
         unlabeled,
         known[stays],
-        _take(found, stays),
+        found.take(stays),
         facts,
     )
 
@@ -58,16 +58,4 @@ def _verdicts(model: Model, labeled: Labeled) -> tuple[np.ndarray, Verdicts]:
     known, direct = model.judge(labeled.images[new])
     rows = np.concatenate([old, new[known]])
     order = np.argsort(rows)
-    return rows[order], _take(_join(_take(model.leave_one_out(), seen[old]), direct), order)
-
-
-def _take(verdicts: Verdicts, rows: np.ndarray) -> Verdicts:
-    return Verdicts(*(part[rows] for part in _parts(verdicts)))
-
-
-def _join(first: Verdicts, second: Verdicts) -> Verdicts:
-    return Verdicts(*(np.concatenate(pair) for pair in zip(_parts(first), _parts(second), strict=True)))
-
-
-def _parts(verdicts: Verdicts) -> tuple[np.ndarray, ...]:
-    return (verdicts.y, verdicts.rank, verdicts.shown, verdicts.each, verdicts.scores)
+    return rows[order], Verdicts.join([model.leave_one_out().take(seen[old]), direct]).take(order)

@@ -36,7 +36,8 @@ def perform(work: Work) -> Outcome:
     ledger = current_ledger(work)
     judged = judge(work.project, model, ledger)
     work.report(0.5, _("choosing the threshold"))
-    metrics = measure(model, judged) | decide(work.project, judged)
+    doubt = doubt_about(training)
+    metrics = measure(model, judged, doubt) | decide(work.project, judged, doubt)
     work.configure(ledger=ledger.pk, target=work.project.assist_target, fixed=work.project.assist_threshold)
     work.log(in_words(metrics))
     follow = AssistRun.Kind.FEATURIZATION if work.project.assist_clustering else ""
@@ -64,7 +65,16 @@ def current_ledger(work: Work) -> Ledger:
         return open_ledger(lock(work.project))
 
 
-def decide(project: Project, judged: Judged) -> dict[str, Any]:
+def doubt_about(training: AssistRun) -> float:
+    """Return how often a test may pass by luck: half as often where the better of two models was chosen before.
+
+    It was chosen by the labels that judge it now, so each of the two has half of the doubt.
+    """
+    chosen = "labels" in (training.metrics.get("tuning") or {})
+    return promise.DOUBT / 2 if chosen else promise.DOUBT
+
+
+def decide(project: Project, judged: Judged, doubt: float) -> dict[str, Any]:
     """Return the threshold and why: the lowest at which the promise holds, or the fixed one with its measured error."""
     target = project.assist_target
     facts = judged.facts
@@ -79,6 +89,7 @@ def decide(project: Project, judged: Judged) -> dict[str, Any]:
             0,
             0,
             target,
+            doubt,
         )
         coverage = found.m / max(len(judged.about), 1)
         decision = {"n": found.n, "k": found.k, "m": found.m, "bound": found.bound, "coverage": coverage}
@@ -91,6 +102,7 @@ def decide(project: Project, judged: Judged) -> dict[str, Any]:
         facts.k,
         facts.m,
         target,
+        doubt,
     )
     used = decision_found.threshold is not None and decision_found.m > facts.m
     return {
@@ -103,7 +115,7 @@ def decide(project: Project, judged: Judged) -> dict[str, Any]:
     }
 
 
-def measure(model: Model, judged: Judged) -> dict[str, Any]:
+def measure(model: Model, judged: Judged, doubt: float) -> dict[str, Any]:
     """Return what the page of the run shows: accuracy, the curve, confusion, each class, calibration."""
     judges = judged.is_judge
     truth, said = judged.labeled.y[judges], judged.verdicts.y[judges]
@@ -114,7 +126,7 @@ def measure(model: Model, judged: Judged) -> dict[str, Any]:
         "accuracy": float(right.mean()) if len(right) else None,
         "unlabeled": len(judged.about),
         "classes": model.classes,
-        "curve": curve(judged),
+        "curve": curve(judged, doubt),
         "calibration_error": calibration_error(judged.verdicts.shown[judges], right),
         "per_class": per_class(model.classes, truth, said),
     }
@@ -125,14 +137,14 @@ def measure(model: Model, judged: Judged) -> dict[str, Any]:
     return metrics
 
 
-def curve(judged: Judged) -> list[dict[str, float]]:
+def curve(judged: Judged, doubt: float) -> list[dict[str, float]]:
     """Return measured and guaranteed accuracy at many thresholds, those that left before counted in."""
     rank, right = judged.verdicts.rank[judged.is_judge], judged.right[judged.is_judge]
     points = promise.curve(rank, right, judged.open_verdicts.rank)
     for point in points:
         above = rank >= point["threshold"]
         n, k = judged.facts.n + int(above.sum()), judged.facts.k + int((~right & above).sum())
-        point["guaranteed"] = 1 - promise.upper_bound(k, n)
+        point["guaranteed"] = 1 - promise.upper_bound(k, n, doubt)
     return points
 
 

@@ -122,7 +122,7 @@ class Backbone:
     def save(self, file: Path) -> None:
         """Write the network as tensors, such as one that was fine-tuned."""
         kept = {"name": self.name, "source": self.source, "digest": self.digest, "words": self.words}
-        torch.save({**kept, "state": self.model.state_dict()}, file)
+        weights.write({**kept, "state": self.model.state_dict()}, file)
 
     @classmethod
     def restore(cls, file: Path) -> Backbone:

@@ -134,7 +134,7 @@ class Detector:
         """Write the detector as tensors."""
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}
         kept = {"name": self.name, "n_classes": self.n_classes, "source": self.source, "words": self.words}
-        torch.save({**kept, "state": state}, file)
+        weights.write({**kept, "state": state}, file)
 
     @classmethod
     def load(cls, file: Path) -> Detector:

@@ -35,9 +35,13 @@ FROZEN = {
 Progress = Callable[[float, dict[str, float]], None]
 
 
+class NoMemory(Exception):
+    """There is too little memory, and of what, in words."""
+
+
 def finetune(
     backbone: Backbone,
-    images: Iterable[Image.Image],
+    images: Iterable[Image.Image | None],
     labels: np.ndarray,
     device: str = "cpu",
     progress: Progress | None = None,
@@ -46,15 +50,30 @@ def finetune(
 ) -> Backbone:
     """Return a network whose upper half has learned the labels: classes (n,), or (n, labels) of 0 and 1.
 
-    `progress` hears how far it is, with loss and accuracy, and may raise to stop it. The network given is left alone.
+    An image that is None, as it can't be read, is left out. `progress` hears how far it is, with loss and accuracy, and
+    may raise to stop it. The network given is left alone. Raises NoMemory, in words.
     """
+    try:
+        return _finetune(backbone, images, labels, device, progress, seed, steps)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise NoMemory(f"too little memory on {device} ({error})") from error
+
+
+def _finetune(
+    backbone: Backbone,
+    images: Iterable[Image.Image | None],
+    labels: np.ndarray,
+    device: str,
+    progress: Progress | None,
+    seed: int,
+    steps: int | None,
+) -> Backbone:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    chosen = set(rng.choice(len(labels), min(len(labels), MOST), replace=False).tolist())
-    pictures = np.stack([prepare(image, LARGER) for number, image in enumerate(images) if number in chosen])
-    targets = torch.from_numpy(np.asarray(labels)[sorted(chosen)])
-    if len(pictures) != len(targets) or len(pictures) < 2:
-        raise ValueError(f"{len(pictures)} images and {len(targets)} labels: there must be as many, and two at least")
+    pictures, chosen = _open(images, len(labels), rng)
+    targets = torch.from_numpy(np.asarray(labels)[chosen])
+    if len(pictures) < 2:
+        raise ValueError(f"{len(pictures)} images can be read: there must be two at least")
     where = torch.device(device)
     fast = where.type == "cuda"
     model = bare(backbone.name)
@@ -83,16 +102,34 @@ def finetune(
         else:
             loss = functional.cross_entropy(logits, wanted, label_smoothing=0.05)
             right = (logits.argmax(1) == wanted).float().mean()
+        if not torch.isfinite(loss) and not fast:
+            raise FloatingPointError("the fine-tuning went astray: its loss is no longer a number")
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
-        if progress is not None and (step % EVERY == 0 or step == total):
+        if progress is not None and (step % EVERY == 0 or step in (1, total)):
             progress(step / total, {"loss": float(loss.detach()), "accuracy": float(right)})
     model.cpu().eval()
     words = f"fine-tuned on {len(pictures)} labels, from {backbone.words}"
     return Backbone(backbone.name, model, "finetuned", _digest(model), words, backbone.stages)
+
+
+def _open(images: Iterable[Image.Image | None], count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return images as arrays, some at random where there are very many, and which of them these are."""
+    wanted = set(rng.choice(count, min(count, MOST), replace=False).tolist())
+    pictures = np.empty((len(wanted), LARGER, LARGER, 3), np.uint8)  # once: a list and its stack would be twice as much
+    chosen: list[int] = []
+    n_images = 0
+    for number, image in enumerate(images):
+        n_images += 1
+        if number in wanted and image is not None:
+            pictures[len(chosen)] = prepare(image, LARGER)
+            chosen.append(number)
+    if n_images != count:
+        raise ValueError(f"{n_images} images and {count} labels: there must be as many")
+    return pictures[: len(chosen)], np.array(chosen, np.int64)
 
 
 def _freeze(model: nn.Module, name: str, pretrained: bool) -> None:

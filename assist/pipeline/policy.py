@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import bdtr
 
 FIRST_BATCH = 100  # blind labels before the first training
 GROWTH = 1.5  # then a training each time that blind labels have grown by so much
 MAX_CONFIRMED = 400  # confirmed prelabels that training sees, at most
 MAX_TRAINING = 8_000  # labels that training sees, at most
 PAGE = 9  # images of one predicted class on a prelabeled page, and of a cluster
+LUCK = 0.05  # a fine-tuned network must be better than luck alone would make it
 SUSPICIOUS_SHARE = 0.1  # of all labels, shown as likely wrong ones
 
 
@@ -39,3 +41,8 @@ def pages_by_class(predicted: np.ndarray, confidences: np.ndarray, size: int = P
         members = members[np.argsort(-confidences[members], kind="stable")]
         pages += [members[start : start + size] for start in range(0, len(members), size)]
     return pages
+
+
+def is_better(better: int, worse: int) -> bool:
+    """Tell whether a model that is right on so many more images, and wrong on so many more, is better (sign test)."""
+    return better > worse and 1 - float(bdtr(better - 1, better + worse, 0.5)) <= LUCK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import socket
 from collections.abc import Iterator, Mapping
@@ -38,13 +39,27 @@ def read(file: Path) -> dict[str, torch.Tensor]:
             "Save the weights alone: torch.save(model.state_dict(), file)."
         ) from error
     except Exception as error:  # a file of anything at all makes the reader stumble in any way at all
-        raise WrongWeights(f"{file.name} cannot be read as a file of weights: {error}") from error
+        raise WrongWeights(
+            f"{file.name} cannot be read as a file of weights; it may be cut off, or of another kind ({error})."
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WrongWeights(f"{file.name} holds no state_dict (names and tensors).")
     return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def write(found: dict[str, Any], file: Path) -> None:
+    """Write tensors to a file, as a whole or not at all. Raises OSError, such as where the disk is full."""
+    whole = io.BytesIO()  # torch's own writer hides why it failed
+    torch.save(found, whole)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_bytes(whole.getbuffer())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def fill(model: nn.Module, found: Mapping[str, torch.Tensor], name: str, skip: tuple[str, ...] = ()) -> None:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from assist import runs
+from assist.jobs import helping, sharding
 from assist.models import AssistRun
 from labeling import queue
 from labeling.models import Kind, LabelTask
@@ -75,3 +76,42 @@ def test_without_a_box_there_is_nothing_to_learn(assisted: Project, labeler: Use
     run = runs.enqueue(assisted)
     run.refresh_from_db()
     assert run.state == "failed" and "no labeled image with a box" in run.error
+
+
+def test_looking_for_boxes_is_shared_and_each_part_is_kept_once(
+    assisted: Project, labeler: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 4, 7: of a large inference other workers take parts; the boxes are those of one worker alone."""
+    runs.enqueue(assisted)
+    validation = AssistRun.objects.get(kind="validation")
+    validation.metrics |= {"used": True, "thresholds": {**validation.metrics["thresholds"], "by_class": [0.0, 2.0]}}
+    validation.save()
+    alone = boxes_of(runs.enqueue(assisted, AssistRun.Kind.INFERENCE))
+
+    (Path(assisted.dataset.datastore.container) / "0019.png").write_bytes(b"")
+    monkeypatch.setattr(sharding, "BOXES", sharding.Size(3, 2))
+    helped: list[int] = []
+    take = sharding.take
+
+    def help_once(run: AssistRun, count: int) -> None:
+        """Another worker takes one part, and then has something else to do."""
+        monkeypatch.setattr(sharding, "take", lambda *given: None if helped else helped.append(1) or take(*given))
+        assert helping.help_with(AssistRun.objects.get(pk=run.pk)) == 1
+        monkeypatch.setattr(sharding, "take", take)
+
+    monkeypatch.setattr(runs, "ask_for_help", help_once)
+    run = runs.enqueue(assisted, AssistRun.Kind.INFERENCE)
+    together = boxes_of(run)
+    run.refresh_from_db()
+    assert run.state == "done" and "cut into" in run.log and helped == [1], run.log
+    unreadable = LabelTask.objects.get(image__path="0019.png").pk
+    assert run.metrics["unreadable"] == (unreadable in alone) and unreadable not in together
+    assert len(together) > 1 and set(together) == set(alone) - {unreadable}
+    for task, boxes in together.items():  # batches are others, so the last digits are
+        assert boxes[0]["box"] == pytest.approx(alone[task][0]["box"], abs=0.5)
+
+
+def boxes_of(run: AssistRun) -> dict[int, Any]:
+    """Return what a run has filled in."""
+    found = LabelTask.objects.filter(project=run.project, kind=Kind.PRELABELED)
+    return dict(found.values_list("pk", "prelabels"))

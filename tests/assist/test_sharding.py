@@ -21,8 +21,7 @@ from tests.assist import planted
 @pytest.fixture
 def large(manager: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that is taken for a large one, without features yet; one image can't be read."""
-    monkeypatch.setattr(sharding, "FROM", 10)
-    monkeypatch.setattr(sharding, "SIZE", 8)
+    monkeypatch.setattr(sharding, "FEATURES", sharding.Size(10, 8))
     project = planted.project(manager, tmp_path / "images", count=20)
     for path in Embeddings.open(project, planted.DIGEST, planted.STAGES).folder.iterdir():
         path.unlink()
@@ -44,12 +43,13 @@ def test_the_parts_of_a_large_run_become_the_features_of_all_images(large: Proje
 
 def test_a_part_is_taken_once_and_a_lost_one_again(large: Project) -> None:
     run = AssistRun.objects.create(project=large, kind="featurization", state="running", token="mine", device="cpu")
-    assert sharding.cut(run, np.arange(20)) == 3
-    taken = [sharding.take(run) for _try in range(4)]
+    assert sharding.cut(run, "a", np.arange(20), 8) == 3
+    taken = [sharding.take(run, "a") for _try in range(4)]
     assert [shard.number for shard in taken if shard] == [0, 1, 2] and taken[3] is None
     Shard.objects.filter(number=1).update(heartbeat_at=timezone.now() - timedelta(minutes=5))
-    again = sharding.take(run)
+    again = sharding.take(run, "a")
     assert again is not None and again.number == 1
+    assert sharding.wanted(run) == "a" and sharding.take(run, "b") is None
     lost = taken[1]
     assert lost is not None
     with pytest.raises(sharding.Lost):
@@ -57,4 +57,4 @@ def test_a_part_is_taken_once_and_a_lost_one_again(large: Project) -> None:
     sharding.do(again, lambda images, beat: np.full((len(images), 2), images[0]))
     assert np.load(sharding.result(again))[0, 0] == 8
     runs.cancel(run)
-    assert sharding.take(run) is None
+    assert sharding.take(run, "a") is None

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
         if options["help_out"]:
-            from assist.jobs.features import help_with  # loads torch
+            from assist.jobs.helping import help_with  # loads torch
 
             help_with(AssistRun.objects.get(pk=options["run"]))
         else:
