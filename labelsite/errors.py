@@ -19,17 +19,22 @@ from labelsite.problems import API, problem_response
 
 RETRY_SECONDS = 10
 FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = "53100"  # PostgreSQL's code, whatever its language
 
 
 def outage(error: BaseException | None) -> str:
     """Return in words what the site can't do without and hasn't; nothing for any other error."""
     if isinstance(error, OSError) and error.errno in FULL:
         return _("A disk of the site is full. Nothing that was stored is lost; try again when it has been cleared.")
-    if isinstance(error, OperationalError) and "is full" in str(error):
+    if isinstance(error, OperationalError) and _is_disk_full(error):
         return _("The database's disk is full. Nothing that was stored is lost; try again when it has been cleared.")
     if isinstance(error, OperationalError | InterfaceError):
         return _("The database can't be reached just now. Nothing that was stored is lost; try again in a moment.")
     return ""
+
+
+def _is_disk_full(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == DISK_FULL or "disk is full" in str(error)  # SQLite's words
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -15,35 +14,45 @@ from projects.models import Project
 from tests import make
 from tests.api.doors import JSON, assert_problem, client
 
-SQLITE = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="takes an SQLite file away")
-pytestmark = SQLITE
+# What PostgreSQL raises when a file can't grow: for a statement, not for good.
+FULL = """
+    CREATE FUNCTION disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'could not extend file "base/5/16384": No space left on device' USING ERRCODE = 'disk_full';
+    END $$;
+    CREATE TRIGGER disk_full BEFORE INSERT ON labeling_labelevent EXECUTE FUNCTION disk_full();
+"""
 
 
 @contextmanager
 def database_down() -> Iterator[None]:
-    """Take the database's file out of reach, and put it back."""
-    name = connection.settings_dict["NAME"]
+    """Take SQLite's file out of reach, or look for PostgreSQL where nothing listens; put it back."""
+    elsewhere = {"NAME": "/nowhere/labelsite.sqlite3"} if connection.vendor == "sqlite" else {"PORT": "1"}
+    kept = {key: connection.settings_dict[key] for key in elsewhere}
     connection.close()
-    connection.settings_dict["NAME"] = "/nowhere/labelsite.sqlite3"
+    connection.settings_dict.update(elsewhere)
     try:
         yield
     finally:
         connection.close()
-        connection.settings_dict["NAME"] = name
+        connection.settings_dict.update(kept)
 
 
 @contextmanager
 def disk_full() -> Iterator[None]:
-    """Let the database's file grow no more."""
+    """Let SQLite's file grow no more; have PostgreSQL say of the history that it can't grow."""
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM")
-        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
-        cursor.execute(f"PRAGMA max_page_count = {pages}")
+        if connection.vendor == "sqlite":
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA page_count")
+            full, cleared = f"PRAGMA max_page_count = {cursor.fetchone()[0]}", "PRAGMA max_page_count = 1073741823"
+        else:
+            full, cleared = FULL, "DROP FUNCTION disk_full CASCADE"
+        cursor.execute(full)
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("PRAGMA max_page_count = 1073741823")
+            cursor.execute(cleared)
 
 
 def visitor(user: User) -> Client:
