@@ -5,6 +5,8 @@ PYTHON ?= python3
 export DATA_DIR
 BIN := .venv/bin
 READY := .venv/ready
+# The tests are shared out among the cores, file by file, each process with a database of its own.
+SHARED := -n auto --maxprocesses 4 --dist loadfile
 # The Azure Storage server that the tests start; the site itself needs nothing from npm.
 AZURITE := azurite@3.35.0
 AZURITE_READY := .venv/$(AZURITE)
@@ -17,8 +19,8 @@ run: $(READY)
 test: $(READY) $(AZURITE_READY) lint
 	@DEVELOPMENT=1 $(BIN)/python manage.py makemigrations --check --dry-run
 	@node --test tests/js/
-	@DEVELOPMENT=1 $(BIN)/python -m tests.on_postgresql
-	@DEVELOPMENT=1 $(BIN)/python -m pytest
+	@DEVELOPMENT=1 $(BIN)/python -m tests.on_postgresql $(SHARED)
+	@DEVELOPMENT=1 $(BIN)/python -m pytest $(SHARED)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -15,9 +15,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from projects.models import Project
-from tests import make
+from tests import emptying, make
 from tests.clouds.servers import SERVERS, Server
 from tests.clouds.weather import Weather
+
+emptying.install()
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,7 @@ def _jobs_run_at_commit(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def roles(transactional_db: None) -> None:
-    """Make again what migrations made: a flushed database has lost it."""
+    """Make again what migrations made: an emptied database has lost it."""
     from django.conf import settings
     from django.contrib.auth.models import Group
 

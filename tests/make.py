@@ -87,16 +87,19 @@ def project_of(owner: User, store: Datastore, pattern: str = "**/*.*", **more: o
     return made
 
 
-def same_site(**more: str) -> dict[str, str]:
-    """Return an environment in which another process serves the same site as these tests."""
+def database_url() -> str:
+    """Return the address of the tests' own database, for another process."""
     database = connection.settings_dict
     if connection.vendor == "postgresql":
-        url = f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    else:
-        url = f"sqlite:///{database['NAME']}"
+        return f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    return f"sqlite:///{database['NAME']}"
+
+
+def same_site(**more: str) -> dict[str, str]:
+    """Return an environment in which another process serves the same site as these tests."""
     return {
         **os.environ,
-        "DATABASE_URL": url,
+        "DATABASE_URL": database_url(),
         "DJANGO_SETTINGS_MODULE": "labelsite.settings",
         "DEVELOPMENT": "1",
         "DATA_DIR": str(settings.DATA_DIR),

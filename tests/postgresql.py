@@ -25,8 +25,8 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def cluster() -> Iterator[str]:
-    """Start a cluster and yield the address of its database; end it afterwards."""
+def cluster(**settings: str) -> Iterator[str]:
+    """Start a cluster, with settings of the server, and yield the address of its database; end it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -38,6 +38,7 @@ def cluster() -> Iterator[str]:
             as_user = ["runuser", "-u", "postgres", "--"]
         data, log = f"{folder}/data", f"{folder}/log"
         options = f"-p {port} -k {folder} -c fsync=off -c listen_addresses=127.0.0.1"
+        options += "".join(f" -c {name}={value}" for name, value in settings.items())
 
         def control(program: str, *words: str) -> None:
             path = find_program(program)

@@ -9,15 +9,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
 from PIL import Image as Picture
 from pytest_django.live_server_helper import LiveServer
 
 from exports.models import Export
 from labeling.models import LabelTask
 from projects.models import Project
+from tests import make
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,14 +30,7 @@ def test_the_tour_runs_as_printed(live_server: LiveServer, manager: User, tmp_pa
     blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/api.md").read_text(), re.M | re.S)
     assert len(blocks) >= 8
     script = "set -eu -o pipefail\n" + "\n".join(blocks)
-    environment = {
-        **os.environ,
-        "SITE": live_server.url,
-        "PHOTOS": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "labelsite.settings",
-        "DATA_DIR": str(settings.DATA_DIR),
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
-    }
+    environment = make.same_site(SITE=live_server.url, PHOTOS=str(tmp_path))
     done = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )

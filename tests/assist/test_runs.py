@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
 from django.utils import timezone
 
 from assist import runs
@@ -23,6 +21,7 @@ from assist.models import AssistRun
 from labeling.models import Kind, LabelTask
 from projects.models import Project
 from projects.transitions import WrongState
+from tests import make
 from tests.assist import planted
 
 State = AssistRun.State
@@ -187,14 +186,8 @@ def test_a_whole_round_runs_in_a_process_of_its_own(
         path.unlink()  # so that the child looks at the images
     AssistRun.objects.all().delete()
     settings.ASSIST_IN_PROCESS = False  # type: ignore[attr-defined]
-    name = connection.settings_dict["NAME"]
-    url = (
-        f"sqlite:///{name}"
-        if connection.vendor == "sqlite"
-        else os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}"
-    )
     for key, value in (
-        ("DATABASE_URL", url),
+        ("DATABASE_URL", make.database_url()),
         ("DJANGO_SETTINGS_MODULE", "labelsite.settings"),
         ("ASSIST_WEIGHTS_DIR", ""),
     ):
