@@ -1,0 +1,1 @@
+"""SQLite for a site with many threads (DATABASES' ENGINE; see base.py)."""
