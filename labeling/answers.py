@@ -16,7 +16,7 @@ import orjson
 from django.utils.translation import gettext as _
 
 from labeling.models import LabelTask, SkipReason
-from projects.models import LabelClass, Project
+from projects.models import Project
 
 MAX_BOXES = 5000
 OUTSIDE_PIXELS = 1.0  # a box may reach this far over the edge, and is cut; farther out is a mistake
@@ -66,7 +66,7 @@ def check_answers(project: Project, tasks: Iterable[LabelTask], items: object) -
     """
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise InvalidAnswer(_("Send the answers as a list, one item for each image."))
-    classes = set(LabelClass.objects.filter(project=project).current().values_list("pk", flat=True))
+    classes = {label_class.pk for label_class in project.choosable_classes}
     expected = {task.pk: task for task in tasks}
     answers: dict[int, Answer] = {}
     for item in items:

@@ -40,12 +40,14 @@ def set_aside_labels(project: Project, task_ids: Iterable[int]) -> dict[int, lis
 
     A class that was merged since is its heir's; one that was retired is left out.
     """
+    ids = list(task_ids)
+    if not ids:
+        return {}
     proposing: list[int] = []  # the resets since the last one that removed the labels for good
     for reset in resets.standing_resets(project):
         proposing = [*proposing, reset.pk] if reset.detail.get("prefill") else []
     if not proposing:
         return {}
-    ids = list(task_ids)
     seen = dict(LabelEvent.objects.filter(task__in=ids).order_by().values_list("task").annotate(last=Max("pk")))
     heirs = heirs_of_classes(project)
     labels: dict[int, list[Label]] = defaultdict(list)

@@ -1,12 +1,16 @@
-"""Who may pass a door of the labelers' pages."""
+"""Who may pass a door of the labelers' pages, and to which page it leads."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
+
+from labeling.models import LabelPage
+from projects.models import Project
 
 
 def labeler_required(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -22,3 +26,17 @@ def labeler_required(view: Callable[..., HttpResponseBase]) -> Callable[..., Htt
         return redirect_to_login(request.get_full_path())
 
     return guarded
+
+
+def my_page(user: User, pk: int | str) -> LabelPage | None:
+    """Return my page with its project, or None for one that is not mine or isn't there.
+
+    404 when its project is no longer mine.
+    """
+    mine = LabelPage.objects.filter(pk=pk, labeler=user)
+    page = mine.filter(project__in=Project.objects.labelable_by(user)).select_related("project").first()
+    if page is not None:
+        page.labeler = user
+    elif mine.exists():
+        raise Http404(_("There is no such project."))
+    return page

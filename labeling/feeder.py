@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from datetime import timedelta
 
 from django.core.cache import cache
@@ -26,7 +28,9 @@ AT_WORK = timedelta(minutes=15)
 BATCH = 30
 KEPT_SECONDS = 10
 DOWN_SECONDS = 30  # so long nobody waits for a store that was just found not to answer
+LOOK_SECONDS = 1.0
 _turns: dict[int, threading.Lock] = {}
+_looked: dict[int, float] = {}  # when this process last looked at a project's queue
 
 
 def target_size(project: Project) -> int:
@@ -37,7 +41,14 @@ def target_size(project: Project) -> int:
 
 
 def wake(project: Project) -> None:
-    """Have a worker prepare more images when less than half of what should be ready is; one call at a time."""
+    """Have a worker prepare more images when less than half of what should be ready is; one call at a time.
+
+    However many pages are claimed here, this looks once a second: a claim that finds too little feeds the queue itself.
+    """
+    now = time.monotonic()
+    if now < _looked.get(project.pk, -math.inf) + LOOK_SECONDS:
+        return
+    _looked[project.pk] = now
     low = cache.get_or_set(f"low-{project.pk}", lambda: target_size(project) // 2, timeout=KEPT_SECONDS)
     n_queued = LabelTask.objects.in_project(project).queued()[:low].count()
     if n_queued == low or not LabelTask.objects.in_project(project).waiting().exists():

@@ -47,7 +47,7 @@ def record(
         for task, answer in zip(tasks, answers, strict=True)
     )
     if events:
-        end_labels([task.pk for task in tasks], after=events[0].pk - 1)
+        end_labels([task.pk for task in tasks if task.labeled_at], after=events[0].pk - 1)
     Annotation.objects.bulk_create(
         (
             annotation

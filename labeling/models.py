@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from projects.models import Image, LabelClass, Project
@@ -71,6 +72,14 @@ class LabelTaskQuerySet(models.QuerySet["LabelTask"]):
         """Tasks that the feeder has not reached, in the order in which it takes them."""
         return self.filter(status=Status.WAITING).order_by("priority", "group", "rank", "id")
 
+    def of_others(self, labeler: User) -> LabelTaskQuerySet:
+        """Tasks whose last answer, if there is one, this labeler has not given."""
+        return self.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler))
+
+    def on_page(self) -> LabelTaskQuerySet:
+        """Tasks of a page in their order on it: as they came, and what came together in the queue's order."""
+        return self.order_by("place", "priority", "group", "rank", "id")
+
     def answered(self) -> LabelTaskQuerySet:
         """Tasks whose labels count."""
         return self.filter(status__in=ANSWERED)
@@ -121,6 +130,17 @@ class LabelPage(models.Model):
         """Whether its lease still holds."""
         return self.status == self.Status.OPEN and self.expires_at > timezone.now()
 
+    @cached_property
+    def on_screen(self) -> list[LabelTask]:
+        """The tasks that wait for an answer on it, with their images, in their order."""
+        return list(self.tasks.filter(status=Status.CLAIMED).select_related("image").on_page())
+
+    def hand_in(self, digest: str, seconds: float | None) -> bool:
+        """``open -> submitted`` in one UPDATE; False when it is not open, or its lease has run out."""
+        now = timezone.now()
+        alive = LabelPage.objects.filter(pk=self.pk, status=self.Status.OPEN, expires_at__gt=now)
+        return bool(alive.update(status=self.Status.SUBMITTED, submitted_at=now, seconds=seconds, digest=digest))
+
 
 class LabelTask(models.Model):
     """One image to be labeled by one person.
@@ -140,7 +160,7 @@ class LabelTask(models.Model):
     group = models.PositiveIntegerField(default=0)
     rank = models.PositiveIntegerField()
     page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True, related_name="tasks")
-    place = models.PositiveSmallIntegerField(default=0)
+    place = models.PositiveSmallIntegerField(default=0)  # the same for those that came onto the page together
     prelabels = models.JSONField(null=True, blank=True)
     confidence = models.FloatField(null=True, blank=True)
     labeler = models.ForeignKey(
@@ -408,4 +428,4 @@ class LabelerSettings(models.Model):
     @classmethod
     def layout_of(cls, user: User) -> int:
         """The number of images that the person wants on a page."""
-        return cls.objects.filter(user=user).values_list("layout", flat=True).first() or 9
+        return next(iter(cls.objects.filter(user=user).values_list("layout", flat=True)), 9)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from statistics import median
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from labeling import queue
 from labeling.answers import Answer, Label
 from labeling.current import current_answers, heirs_of_classes, set_aside_labels
-from labeling.models import LabelerSettings, LabelPage, LabelTask, Status
+from labeling.models import LabelerSettings, LabelPage, LabelTask
 from labeling.progress import progress
-from projects.models import Image, LabelClass, Project
+from projects.models import Image, Project
 
 KEYS = "123456789"
 TALL_BELOW = 0.9  # width / height
@@ -30,10 +31,9 @@ def layout_for(project: Project, labeler: User) -> int:
 
 def classes_data(project: Project) -> list[dict[str, Any]]:
     """Return the classes that can be chosen, the first nine with their keys (SPEC C2)."""
-    classes = LabelClass.objects.filter(project=project, retired_at__isnull=True)
     return [
         {"id": c.pk, "name": c.name, "color": c.color, "key": KEYS[i] if i < len(KEYS) else ""}
-        for i, c in enumerate(classes)
+        for i, c in enumerate(project.choosable_classes)
     ]
 
 
@@ -44,7 +44,13 @@ def image_version(image: Image) -> str:
 
 def preview_url(image: Image, size: int | str) -> str:
     """Return the address of a preview: its longest side in pixels, or "full"."""
-    return f"{reverse('labeling:preview', args=[image.pk, size])}?v={image_version(image)}"
+    return f"{_previews(get_script_prefix())}{image.pk}/{size}/?v={image_version(image)}"
+
+
+@cache
+def _previews(script_prefix: str) -> str:
+    """Return what the addresses of all previews begin with; a page has dozens, and ``reverse`` takes its time."""
+    return reverse("labeling:preview", args=[0, "full"]).removesuffix("0/full/")
 
 
 def image_data(image: Image) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def prelabel_data(label: Label) -> dict[str, Any]:
 
 def items_data(project: Project, tasks: Sequence[LabelTask], answers: dict[int, Answer]) -> list[dict[str, Any]]:
     """Return the images of a page, with what stood before and what is suggested."""
-    aside = set_aside_labels(project, [task.pk for task in tasks if task.prelabels is None])
+    aside = set_aside_labels(project, [task.pk for task in tasks if task.prelabels is None and task.labeled_at])
     heirs = heirs_of_classes(project) if any(task.prelabels for task in tasks) else {}
     return [
         {
@@ -98,21 +104,20 @@ def _choosable(prelabels: list[dict[str, Any]] | None, heirs: dict[int, int]) ->
     return [{**label, "label_class": heirs[label["label_class"]]} for label in known]
 
 
-def page_tasks(page: LabelPage) -> list[LabelTask]:
-    """Return what is on an open page, in its order."""
-    return list(page.tasks.filter(status=Status.CLAIMED).select_related("image").order_by("place"))
-
-
 def page_data(
     project: Project,
     labeler: User,
     page: LabelPage | None,
     *,
     reason: str = "",
+    count: int | None = None,
     correcting: Sequence[LabelTask] | None = None,
 ) -> dict[str, Any]:
-    """Return everything that the labeling page shows; ``correcting`` are the tasks of a submitted page to mend."""
-    count = layout_for(project, labeler)
+    """Return everything that the labeling page shows, ``count`` images at a time if that is known already.
+
+    ``correcting`` are the tasks of a submitted page to mend.
+    """
+    count = count or layout_for(project, labeler)
     counts = progress(project)
     return {
         "project": {
@@ -140,7 +145,7 @@ def _page(
 ) -> dict[str, Any] | None:
     if page is None:
         return None
-    tasks = page_tasks(page) if correcting is None else list(correcting)
+    tasks = page.on_screen if correcting is None else list(correcting)
     answers = {} if correcting is None else current_answers(tasks)
     return {
         "id": page.pk,

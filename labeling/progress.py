@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from django.core.cache import cache
@@ -13,6 +14,7 @@ from labeling.tallies import labels_by_class
 from projects.models import Project, Refresh
 
 KEPT_SECONDS = 2
+GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,15 @@ class Progress:
 
 
 def progress(project: Project) -> Progress:
-    """Return the project's progress, at most some seconds old."""
-    found = cache.get(_key(project))
-    if found is None:
-        found = count_progress(project)
-        cache.set(_key(project), found, KEPT_SECONDS)
-    return found
+    """Return the project's progress, some seconds old: then one counts anew, and the others take what is there."""
+    key = _key(project)
+    found: tuple[float, Progress] | None = cache.get(key)
+    if found is not None and (time.time() < found[0] or not cache.add(f"{key}-counting", True, GRACE_SECONDS)):
+        return found[1]
+    counts = count_progress(project)
+    cache.set(key, (time.time() + KEPT_SECONDS, counts), KEPT_SECONDS + GRACE_SECONDS)
+    cache.delete(f"{key}-counting")
+    return counts
 
 
 def forget_progress(project: Project) -> None:

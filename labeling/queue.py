@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Case, Q, When
+from django.db.models import Q
 from django.utils import timezone
 
 from labeling import feeder
@@ -38,8 +38,6 @@ def claim(project: Project, labeler: User, count: int) -> LabelPage | None:
 
     The tasks of a page are of one kind and one group. Raises Paused when the project isn't running.
     """
-    if not Project.objects.filter(pk=project.pk, state=Project.State.RUNNING).exists():
-        raise Paused
     page = _claim(project, labeler, count)
     for _try in range(TRIES):
         if page is not None or not feeder.feed_now(project, count):
@@ -58,19 +56,30 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
     for _try in range(TRIES):
         try:
             with transaction.atomic():
-                sweep(project)
                 if page := open_page(project, labeler):
                     return _kept(page)
-                ids, kind = _next_ids(project, labeler, count)
-                if not ids:
-                    return None
-                return _make_page(project, labeler, ids, kind, count)
-        except (
-            _Taken,
-            IntegrityError,
-        ):  # another claim was faster; a second tab of the same person has the page
+                tasks = _next_tasks(project, labeler, count)
+                return _make_page(project, labeler, tasks, count) if tasks else None
+        except IntegrityError:  # a second tab of the same person has the page
             continue
     return None
+
+
+def open_page(project: Project, labeler: User) -> LabelPage | None:
+    """Return what the labeler has on the screen in this project, and let leases that have run out lapse.
+
+    Raises Paused for a page of a project that isn't running.
+    """
+    mine_or_expired = Q(labeler=labeler) | Q(expires_at__lte=timezone.now())
+    found = LabelPage.objects.filter(mine_or_expired, project=project, status=LabelPage.Status.OPEN)
+    pages = list(found.select_related("project"))
+    alive = [page for page in pages if page.is_alive]
+    if len(alive) < len(pages):
+        sweep(project)
+    page = next((page for page in alive if page.labeler_id == labeler.pk), None)
+    if page is not None and not page.project.is_running:
+        raise Paused
+    return page
 
 
 def _kept(page: LabelPage) -> LabelPage:
@@ -80,56 +89,58 @@ def _kept(page: LabelPage) -> LabelPage:
     return page
 
 
-class _Taken(Exception):
-    """Some of the tasks were claimed by somebody else meanwhile."""
+def _next_tasks(project: Project, labeler: User, count: int) -> list[LabelTask]:
+    """Return the next tasks, of one kind and group; what this labeler had before comes last.
+
+    Nobody else can take them before the transaction ends. Raises Paused when the project isn't running.
+    """
+    queued = _free(LabelTask.objects.in_project(project).filter(project__state=Project.State.RUNNING))
+    tasks = list(queued.of_others(labeler)[:count]) or list(queued[:count])
+    if not tasks and not Project.objects.filter(pk=project.pk, state=Project.State.RUNNING).exists():
+        raise Paused
+    return [task for task in tasks if (task.kind, task.group) == (tasks[0].kind, tasks[0].group)]
 
 
-def open_page(project: Project, labeler: User) -> LabelPage | None:
-    """Return what the labeler has on the screen in this project."""
-    return LabelPage.objects.filter(project=project, labeler=labeler, status=LabelPage.Status.OPEN).first()
-
-
-def _next_ids(project: Project, labeler: User, count: int) -> tuple[list[int], str]:
-    """Return the next tasks of one kind and group, and their kind; what this labeler had before comes last."""
-    queued = LabelTask.objects.in_project(project).queued()
+def _free(tasks: LabelTaskQuerySet) -> LabelTaskQuerySet:
+    """Return the queued ones with their images, locked: on SQLite, the transaction has the only pen anyway."""
+    queued = tasks.queued().select_related("image")
     if connection.features.has_select_for_update_skip_locked:
         queued = queued.select_for_update(skip_locked=True, of=("self",))
-    others = queued.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler))
-    rows = list(others.values_list("pk", "kind", "group")[:count])
-    if not rows:
-        rows = list(queued.values_list("pk", "kind", "group")[:count])
-    if not rows:
-        return [], ""
-    _pk, kind, group = rows[0]
-    return [row[0] for row in rows if row[1:] == (kind, group)], kind
+    return queued
 
 
-def _make_page(project: Project, labeler: User, ids: list[int], kind: str, wanted: int) -> LabelPage:
+def _make_page(project: Project, labeler: User, tasks: list[LabelTask], wanted: int) -> LabelPage:
     now = timezone.now()
     page = LabelPage.objects.create(
         project=project,
         labeler=labeler,
-        kind=kind,
+        kind=tasks[0].kind,
         claimed_at=now,
         expires_at=now + timedelta(seconds=settings.LEASE_SECONDS),
         wanted=wanted,
-        size=len(ids),
+        size=len(tasks),
     )
-    _put_on_page(page, ids, start=0)
+    _put_on_page(page, tasks, place=0)
+    page.on_screen = tasks
     return page
 
 
-def _put_on_page(page: LabelPage, ids: list[int], start: int) -> None:
-    places = Case(*(When(pk=pk, then=place) for place, pk in enumerate(ids, start)), default=0)
-    free = LabelTask.objects.filter(pk__in=ids, status=Status.QUEUED)
-    if ids and free.update(status=Status.CLAIMED, page=page, place=places) < len(ids):
-        raise _Taken
+def _put_on_page(page: LabelPage, tasks: list[LabelTask], place: int) -> None:
+    """Put tasks of the queue, which this transaction has locked, on the page.
+
+    Their status is not asked again: PostgreSQL may then read the whole queue to find them (its index is thought to be
+    short until the statistics have caught up).
+    """
+    LabelTask.objects.filter(pk__in=[task.pk for task in tasks]).update(status=Status.CLAIMED, page=page, place=place)
 
 
 def peek(project: Project, labeler: User, count: int) -> list[Image]:
-    """Return the images that this labeler will very likely get next, so that the browser can load them ahead."""
-    queued = LabelTask.objects.in_project(project).queued().filter(Q(labeler__isnull=True) | ~Q(labeler=labeler))
-    return [task.image for task in queued.select_related("image")[:count]]
+    """Return the images that this labeler will very likely get next, so that the browser can load them ahead.
+
+    Of an image, only what its previews' addresses are made of is read.
+    """
+    queued = LabelTask.objects.in_project(project).queued().of_others(labeler)
+    return [task.image for task in queued.select_related("image").only("image__etag", "image__size")[:count]]
 
 
 def renew(page: LabelPage) -> None:
@@ -176,7 +187,7 @@ def resize(page: LabelPage, labeler: User, count: int, keep: list[int]) -> Label
     """
     with transaction.atomic():
         renew(page)
-        tasks = list(page.tasks.filter(status=Status.CLAIMED).order_by("place"))
+        tasks = list(page.tasks.filter(status=Status.CLAIMED).on_page())
         tasks.sort(key=lambda task: task.pk not in keep)
         wanted = max(count, sum(task.pk in keep for task in tasks))
         _requeue(LabelTask.objects.filter(pk__in=[task.pk for task in tasks[wanted:]]))
@@ -190,14 +201,10 @@ def resize(page: LabelPage, labeler: User, count: int, keep: list[int]) -> Label
 
 def _top_up(page: LabelPage, labeler: User, present: int, count: int) -> int:
     first = page.tasks.filter(status=Status.CLAIMED).first()
-    more = LabelTask.objects.in_project(page.project).queued().filter(kind=page.kind)
+    more = _free(LabelTask.objects.in_project(page.project).filter(kind=page.kind))
     if first is not None:
         more = more.filter(group=first.group)
-    if connection.features.has_select_for_update_skip_locked:
-        more = more.select_for_update(skip_locked=True, of=("self",))
-    ids = list(
-        more.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler)).values_list("pk", flat=True)[: count - present]
-    )
+    tasks = list(more.of_others(labeler)[: count - present])
     last_place = max(page.tasks.values_list("place", flat=True), default=-1)
-    _put_on_page(page, ids, start=last_place + 1)
-    return len(ids)
+    _put_on_page(page, tasks, place=last_place + 1)
+    return len(tasks)

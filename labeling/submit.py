@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from labeling import history, signals
@@ -39,20 +38,16 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
     been submitted, count once and get the same answer.
     """
     with transaction.atomic():
-        project = lock(page.project)
-        page = LabelPage.objects.select_for_update(no_key=True).get(pk=page.pk)
-        fingerprint = digest(items)
-        if page.status == LabelPage.Status.SUBMITTED and page.digest == fingerprint:
-            return Submitted(page.size)
-        if not page.is_alive:
-            raise Lapsed
+        project = page.project = lock(page.project)
+        fingerprint, spent = digest(items), _check_seconds(seconds)
+        if not page.hand_in(fingerprint, spent):
+            return _again(page, fingerprint)
         if not project.is_running:
             raise Paused
-        tasks = list(page.tasks.filter(status=Status.CLAIMED).select_related("image").order_by("place"))
+        tasks = list(page.tasks.filter(status=Status.CLAIMED).select_related("image").on_page())
         if not tasks:
             raise Lapsed
         answers = check_answers(project, tasks, items)
-        spent = _check_seconds(seconds)
         history.record(
             project,
             tasks,
@@ -62,21 +57,24 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
             page=page,
             seconds=spent,
         )
-        LabelPage.objects.filter(pk=page.pk).update(
-            status=LabelPage.Status.SUBMITTED,
-            submitted_at=timezone.now(),
-            seconds=spent,
-            digest=fingerprint,
-            size=len(tasks),
-        )
+        if len(tasks) != page.size:  # the file of one of them was found to be missing meanwhile
+            LabelPage.objects.filter(pk=page.pk).update(size=len(tasks))
         signals.labels_given.send(sender=LabelPage, project=project)
         return Submitted(len(tasks))
+
+
+def _again(page: LabelPage, fingerprint: str) -> Submitted:
+    """Return what the same submit was answered before. Raises Lapsed if there was none."""
+    same = LabelPage.objects.filter(pk=page.pk, status=LabelPage.Status.SUBMITTED, digest=fingerprint)
+    for size in same.values_list("size", flat=True):
+        return Submitted(size)
+    raise Lapsed
 
 
 def correctable_tasks(page: LabelPage) -> list[LabelTask]:
     """Return the tasks of a submitted page that its labeler may still correct (SPEC L5), in their order."""
     tasks = page.tasks.filter(status__in=CORRECTABLE, labeler=page.labeler)
-    return list(tasks.select_related("image").order_by("place"))
+    return list(tasks.select_related("image").on_page())
 
 
 def correct(page: LabelPage, items: object, by: User) -> Submitted:

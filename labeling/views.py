@@ -17,7 +17,7 @@ from django_htmx.middleware import HtmxDetails
 from labeling import home as home_page
 from labeling import queue
 from labeling.answers import InvalidAnswer
-from labeling.doors import labeler_required
+from labeling.doors import labeler_required, my_page
 from labeling.models import LabelerSettings, LabelPage
 from labeling.pages import layout_for, page_data
 from labeling.pictures import get_image, preview_response
@@ -55,13 +55,13 @@ def label(request: LabelerRequest, pk: int) -> HttpResponse:
 
 
 def _render_next(request: LabelerRequest, project: Project) -> HttpResponse:
-    reason = ""
-    page = None
+    count = layout_for(project, request.user)
     try:
-        page = queue.claim(project, request.user, layout_for(project, request.user))
+        page = queue.claim(project, request.user, count)
+        reason = "" if page else "empty"
     except Paused:
-        reason = "paused"
-    return _render(request, page_data(project, request.user, page, reason=reason or ("" if page else "empty")))
+        page, reason = None, "paused"
+    return _render(request, page_data(project, request.user, page, reason=reason, count=count))
 
 
 def _render(request: LabelerRequest, data: dict[str, Any]) -> HttpResponse:
@@ -84,14 +84,6 @@ def _paused() -> JsonResponse:
     return _refuse("paused", _("The project is paused. Your labels stay on this page until it runs again."), 409)
 
 
-def _my_page(request: LabelerRequest, pk: int) -> LabelPage | None:
-    """Return my page, or None for one that is not mine or isn't there; 404 when its project is no longer mine."""
-    page = LabelPage.objects.select_related("project", "labeler").filter(pk=pk, labeler=request.user).first()
-    if page is not None:
-        page.project = get_project_to_label(request.user, page.project_id)
-    return page
-
-
 @labeler_required
 @require_POST
 def submit_page(request: LabelerRequest, pk: int) -> HttpResponse:
@@ -107,7 +99,7 @@ def correct_page(request: LabelerRequest, pk: int) -> HttpResponse:
 
 
 def _store(request: LabelerRequest, pk: int, *, is_correction: bool) -> HttpResponse:
-    page = _my_page(request, pk)
+    page = my_page(request.user, pk)
     if page is None:
         return _lapsed()
     try:
@@ -134,7 +126,7 @@ def _store(request: LabelerRequest, pk: int, *, is_correction: bool) -> HttpResp
 @require_POST
 def renew(request: LabelerRequest, pk: int) -> HttpResponse:
     """Keep my page: I am still at work."""
-    page = _my_page(request, pk)
+    page = my_page(request.user, pk)
     try:
         if page is None:
             raise Lapsed
@@ -148,7 +140,7 @@ def renew(request: LabelerRequest, pk: int) -> HttpResponse:
 @require_POST
 def release(request: LabelerRequest, pk: int) -> HttpResponse:
     """Give my page back."""
-    page = _my_page(request, pk)
+    page = my_page(request.user, pk)
     try:
         if page is None:
             raise Lapsed
@@ -162,7 +154,7 @@ def release(request: LabelerRequest, pk: int) -> HttpResponse:
 @require_POST
 def layout(request: LabelerRequest, pk: int) -> HttpResponse:
     """Show another number of images at a time; what I have labeled stays on the page (SPEC L2)."""
-    page = _my_page(request, pk)
+    page = my_page(request.user, pk)
     try:
         count = int(request.POST.get("layout", ""))
         keep = [int(task) for task in json.loads(request.POST.get("keep", "[]"))]
@@ -173,11 +165,12 @@ def layout(request: LabelerRequest, pk: int) -> HttpResponse:
     if page is None:
         return _lapsed()
     LabelerSettings.objects.update_or_create(user=request.user, defaults={"layout": count})
+    count = layout_for(page.project, request.user)
     try:
-        page = queue.resize(page, request.user, layout_for(page.project, request.user), keep)
+        page = queue.resize(page, request.user, count, keep)
     except Lapsed:
         return _lapsed()
-    return _render(request, page_data(page.project, request.user, page))
+    return _render(request, page_data(page.project, request.user, page, count=count))
 
 
 @labeler_required

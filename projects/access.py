@@ -14,12 +14,13 @@ from guardian.shortcuts import assign_perm, remove_perm
 from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
 
 OWNER_RIGHTS = ("manage_project", "label_project", "review_project", "export_project")
+IMAGES = "dataset__datastore"
 ROLES = {"manager": MANAGERS, "labeler": LABELERS, "reviewer": REVIEWERS}
 
 
 def _get(projects: ProjectQuerySet, pk: int | str) -> Project:
     try:
-        return projects.select_related("dataset__datastore").get(pk=pk)
+        return projects.get(pk=pk)
     except (Project.DoesNotExist, ValueError, TypeError, OverflowError):
         raise Http404(_("There is no such project.")) from None
 
@@ -30,18 +31,18 @@ def get_project_to_label(user: Person, pk: int | str) -> Project:
 
 
 def get_project_to_review(user: Person, pk: int | str) -> Project:
-    """Return the project if the user may open its dashboard and data, else 404."""
-    return _get(Project.objects.reviewable_by(user), pk)
+    """Return the project, with where its images lie, if the user may open its dashboard and data, else 404."""
+    return _get(Project.objects.reviewable_by(user).select_related(IMAGES), pk)
 
 
 def get_project_to_manage(user: Person, pk: int | str) -> Project:
     """Return the project if the user may configure it, else 404."""
-    return _get(Project.objects.manageable_by(user), pk)
+    return _get(Project.objects.manageable_by(user).select_related(IMAGES), pk)
 
 
 def get_project_to_export(user: Person, pk: int | str) -> Project:
     """Return the project if the user may export it, else 404."""
-    return _get(Project.objects.exportable_by(user), pk)
+    return _get(Project.objects.exportable_by(user).select_related(IMAGES), pk)
 
 
 def lock(project: Project) -> Project:

@@ -17,8 +17,9 @@ from rest_framework.response import Response
 from labeling import queue
 from labeling.answers import InvalidAnswer
 from labeling.api.images import BoxField, PictureSerializer, PrelabelSerializer, with_api_addresses
+from labeling.doors import my_page
 from labeling.models import Kind, LabelPage, SkipReason
-from labeling.pages import classes_data, items_data, layout_for, page_tasks
+from labeling.pages import classes_data, items_data, layout_for
 from labeling.progress import progress
 from labeling.queue import Lapsed, Paused
 from labeling.submit import submit
@@ -151,7 +152,7 @@ def paused() -> Conflict:
 
 def api_page(project: Project, page: LabelPage) -> dict[str, Any]:
     """Return a page in the shape of API.md."""
-    items = [with_api_addresses(project, item) for item in items_data(project, page_tasks(page), {})]
+    items = [with_api_addresses(project, item) for item in items_data(project, page.on_screen, {})]
     for item in items:
         del item["answer"]
     return {"id": page.pk, "kind": page.kind, "lease_expires_at": page.expires_at, "items": items}
@@ -213,10 +214,9 @@ class LabelingPageViewSet(ApiViewSet):
         return LabelPage.objects.filter(labeler=self.request.user.pk).select_related("project", "labeler")
 
     def _page(self, pk: str) -> LabelPage:
-        page = self.get_queryset().filter(pk=pk).first()
+        page = my_page(cast(User, self.request.user), pk)
         if page is None:
             raise lapsed()
-        page.project = get_project_to_label(self.request.user, page.project_id)
         return page
 
     @extend_schema(summary="Submit a page", request=SubmitSerializer, responses=SubmittedSerializer, examples=ANSWERS)

@@ -7,15 +7,18 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.utils import timezone
 
 from labeling import queue
 from labeling.answers import InvalidAnswer
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask
 from labeling.queue import Lapsed, Paused
-from labeling.submit import submit
-from projects.models import Project
+from labeling.submit import correctable_tasks, submit
+from projects.models import Image, Project
 from tests import make
+
+TASKS = "labeling_labeltask"
 
 
 def test_it_stores_every_answer_with_its_history(project: Project, labeler: User) -> None:
@@ -42,6 +45,32 @@ def test_nobody_gets_what_another_has(project: Project, labeler: User, labeler2:
     mine, theirs = (set(page.tasks.values_list("pk", flat=True)) for page in (first, second))
     assert len(mine) == len(theirs) == 9
     assert not mine & theirs
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL chooses by statistics")
+def test_a_claim_reads_a_page_and_not_the_whole_queue(project: Project, labeler: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")  # nothing is queued yet; what comes is more than the statistics know
+    Image.objects.bulk_create(Image(project=project, path=f"{n}.jpg", width=8, height=6) for n in range(3000))
+    images = Image.objects.filter(project=project, tasks__isnull=True)
+    LabelTask.objects.bulk_create(
+        LabelTask(project=project, image=image, rank=image.pk, status="queued") for image in images
+    )
+    with transaction.atomic(), connection.cursor() as cursor:
+        assert queue.claim(project, labeler, 9)
+        cursor.execute("SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = %s", [TASKS])
+        n_read = cursor.fetchone()[0]
+    assert n_read < 1000
+
+
+def test_images_keep_their_order_on_a_page(project: Project, labeler: User) -> None:
+    page = make.page(project, labeler, 4)
+    asked = [task.pk for task in page.on_screen]
+    assert asked == [task.pk for task in LabelPage.objects.get(pk=page.pk).on_screen]
+    bigger = queue.resize(page, labeler, 9, keep=[])
+    assert [task.pk for task in LabelPage.objects.get(pk=bigger.pk).on_screen][:4] == asked
+    submit(page, make.answers(page, labels=make.class_ids(project)[:1]))
+    assert [task.pk for task in correctable_tasks(page)][:4] == asked
 
 
 def test_my_open_page_comes_back(project: Project, labeler: User) -> None:
