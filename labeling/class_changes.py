@@ -68,7 +68,7 @@ def standing(project: Project) -> Standing:
     """Count the labels and images that a change of classes would concern."""
     tasks = LabelTask.objects.in_project(project)
     return Standing(
-        labels=Annotation.objects.current().filter(task__in=tasks.values("pk")).count(),
+        labels=resets.labels_of(project).count(),
         images=tasks.filter(status__in=ANSWERED).count(),
         skipped=tasks.filter(status=Status.SKIPPED).count(),
         pending=tasks.filter(status__in=PENDING).count(),

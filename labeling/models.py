@@ -159,7 +159,9 @@ class LabelTask(models.Model):
     priority = models.PositiveSmallIntegerField(default=PRIORITY[Kind.MANUAL])
     group = models.PositiveIntegerField(default=0)
     rank = models.PositiveIntegerField()
-    page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True, related_name="tasks")
+    page = models.ForeignKey(
+        LabelPage, on_delete=models.SET_NULL, null=True, blank=True, related_name="tasks", db_index=False
+    )
     place = models.PositiveSmallIntegerField(default=0)  # the same for those that came onto the page together
     prelabels = models.JSONField(null=True, blank=True)
     confidence = models.FloatField(null=True, blank=True)
@@ -191,6 +193,7 @@ class LabelTask(models.Model):
                 condition=Q(status="waiting"),
                 name="task_waiting",
             ),
+            models.Index(fields=["page"], condition=Q(page__isnull=False), name="task_page"),
             # The Data tab's lists: each filter, then the order (labeling/listing.py); what is counted is in them too.
             models.Index(fields=["project", "status", "kind", "labeled_at", "id"], name="task_status"),
             models.Index(fields=["project", "labeler", "labeled_at", "id", "status"], name="task_labeler"),
@@ -229,14 +232,16 @@ class LabelEvent(models.Model):
         CLASS_RETIRED = "class_retired", _("retired a class")
         CLASS_MERGED = "class_merged", _("merged a class")
 
-    # Its indexes begin with the project: it needs none of its own.
+    # Indexes begin with the project, and with the task: they need none of their own.
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events", db_index=False)
-    task = models.ForeignKey(LabelTask, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
+    task = models.ForeignKey(
+        LabelTask, on_delete=models.CASCADE, null=True, blank=True, related_name="events", db_index=False
+    )
     action = models.CharField(max_length=14, choices=Action)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
     at = models.DateTimeField(default=timezone.now)
     kind = models.CharField(max_length=10, choices=Kind, blank=True)
-    page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True)
+    page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True, db_index=False)
     seconds = models.FloatField(null=True, blank=True)
     detail = models.JSONField(default=dict, blank=True)
 
@@ -245,6 +250,7 @@ class LabelEvent(models.Model):
         verbose_name_plural = _("history")
         indexes = [
             models.Index(fields=["task", "id"], name="event_of_task"),
+            models.Index(fields=["page"], condition=Q(page__isnull=False), name="event_page"),
             models.Index(fields=["project", "action", "id"], name="event_of_project"),
             # The last event, at once: else PostgreSQL walks back over those of all projects to a quiet project's last.
             models.Index(fields=["project", "id"], name="event_last"),

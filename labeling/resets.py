@@ -13,17 +13,19 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils.translation import gettext as _
 
+from labeling.bulk import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
 from labeling.models import (
     ANSWERED,
     PRIORITY,
     Annotation,
+    AnnotationQuerySet,
     Kind,
     LabelEvent,
     LabelPage,
     LabelTask,
     Status,
 )
-from projects.models import Image, Project
+from projects.models import Image, LabelClass, Project
 
 Action = LabelEvent.Action
 ASIDE = (*ANSWERED, Status.SKIPPED)  # what a reset takes back to the queue
@@ -96,21 +98,27 @@ def set_aside(project: Project, by: User | None, *, prefill: bool) -> LabelEvent
     lapse_pages(project)
     tasks = LabelTask.objects.in_project(project).filter(status__in=ASIDE)
     event = LabelEvent.objects.create(project=project, action=Action.RESET, by=by, detail={"prefill": prefill})
-    current = Annotation.objects.current().filter(task__in=LabelTask.objects.filter(project=project).values("pk"))
-    n_labels = current.update(ended_by_event=event)
+    current = labels_of(project)
+    with unindexed(current.count(), OF_CURRENT, OF_ENDED):
+        n_labels = current.update(ended_by_event=event)
     # What a model said of them is of another time. `labeler` stays: images go to other people's eyes first.
-    tasks.filter(kind__in=(Kind.CLUSTERED, Kind.PRELABELED)).update(
-        kind=Kind.MANUAL, priority=PRIORITY[Kind.MANUAL], group=0, prelabels=None, confidence=None
-    )
-    n_images = 0
-    for problem, status in PROBLEMS.items():
-        gone = Image.objects.filter(project=project, problem=problem)
-        if gone.exists():
-            n_images += tasks.filter(image__in=gone.values("pk")).update(status=status)
-    n_images += tasks.update(status=Status.WAITING)
+    afresh = {"kind": Kind.MANUAL, "priority": PRIORITY[Kind.MANUAL], "group": 0, "prelabels": None, "confidence": None}
+    with unindexed(tasks.count(), OF_STATUS):
+        n_images = 0
+        for problem, status in PROBLEMS.items():
+            gone = Image.objects.filter(project=project, problem=problem)
+            if gone.exists():
+                n_images += tasks.filter(image__in=gone.values("pk")).update(status=status, **afresh)
+        n_images += tasks.update(status=Status.WAITING, **afresh)
     event.detail |= {"labels": n_labels, "images": n_images}
     event.save(update_fields=["detail"])
     return event
+
+
+def labels_of(project: Project) -> AnnotationQuerySet:
+    """Return the project's labels that stand, found by its classes: an index has those, in the order of the rows."""
+    classes = list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
+    return Annotation.objects.current().filter(label_class__in=classes)
 
 
 def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
@@ -123,9 +131,10 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
     lapse_pages(project)
     floor = standing[-2].pk if len(standing) > 1 else 0
     restored = LabelEvent.objects.create(project=project, action=Action.RESTORED, by=by, detail={"of": event.pk})
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, unindexed(event.detail["labels"], OF_CURRENT):
         cursor.execute(_copy_labels(project), [restored.pk, event.pk, event.pk])
         n_labels = cursor.rowcount
+    with connection.cursor() as cursor, unindexed(event.detail["images"], OF_STATUS):
         cursor.execute(
             f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION},"  # noqa: S608
             " kind = COALESCE(NULLIF(answer.kind, ''), labeling_labeltask.kind)"

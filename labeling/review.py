@@ -15,12 +15,13 @@ from django.utils.translation import gettext_lazy
 
 from labeling import history
 from labeling.answers import check_answers
+from labeling.bulk import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
 from labeling.models import ANSWERED, LabelEvent, LabelTask, Status
 from projects.access import lock
 from projects.models import Project
 
 MAX_IDS = 10_000
-CHUNK = 5_000
+CHUNK = 30_000  # SQLite takes 32,766 parameters; each statement keeps a copy of the pages that it changes
 
 
 class NotReviewable(Exception):
@@ -144,15 +145,16 @@ def carry_out(
     """Record it and change the tasks, by some statements for each CHUNK; the caller holds the project's lock."""
     before = _last_event(project)
     n_changed = 0
-    for ids in _chunks(task_ids):
-        _record(project, ids, act.action, by)
-        if act.ends_labels:
-            history.end_labels(ids, after=before)
-        tasks = LabelTask.objects.filter(pk__in=ids)
-        n_changed += tasks.update(status=act.target, page=None)
-        if act.target == Status.QUEUED:  # which is said of opened images only
-            tasks.filter(image__width__isnull=True).update(status=Status.WAITING)
-        report(n_changed, len(task_ids))
+    with unindexed(len(task_ids), OF_STATUS, *((OF_CURRENT, OF_ENDED) if act.ends_labels else ())):
+        for ids in _chunks(task_ids):
+            _record(project, ids, act.action, by)
+            if act.ends_labels:
+                history.end_labels(ids, after=before)
+            tasks = LabelTask.objects.filter(pk__in=ids)
+            n_changed += tasks.update(status=act.target, page=None)
+            if act.target == Status.QUEUED:  # which is said of opened images only
+                tasks.filter(image__width__isnull=True).update(status=Status.WAITING)
+            report(n_changed, len(task_ids))
     mine = LabelEvent.objects.filter(project=project, action=act.action, pk__gt=before)
     ends = mine.aggregate(first=Min("pk"), last=Max("pk"))
     return Done(n_changed, 0, ends["first"] or 0, ends["last"] or 0)
@@ -221,16 +223,17 @@ def undo(
         was = {task: (pk, detail.get("was", "")) for task, pk, detail in mine.values_list("task", "pk", "detail")}
         # Once more and locked: a claim may have taken some of them meanwhile.
         free = LabelTask.objects.select_for_update().filter(status=act.target)
-        for ids in _chunks(sorted(was)):
-            held = list(free.filter(pk__in=ids).order_by("pk").values_list("pk", flat=True))
-            for status in act.sources:
-                back = [pk for pk in held if was[pk][1] == status]
-                _record(project, back, LabelEvent.Action.RESTORED, by, to=status)
-                LabelTask.objects.filter(pk__in=back).update(status=status)
-            if act.ends_labels:
-                history.restore_labels([was[pk][0] for pk in held], after=before)
-            n_undone += len(held)
-            report(n_undone, n_found)
+        with unindexed(len(was), OF_STATUS, *((OF_CURRENT,) if act.ends_labels else ())):
+            for ids in _chunks(sorted(was)):
+                held = list(free.filter(pk__in=ids).order_by("pk").values_list("pk", flat=True))
+                for status in act.sources:
+                    back = [pk for pk in held if was[pk][1] == status]
+                    _record(project, back, LabelEvent.Action.RESTORED, by, to=status)
+                    LabelTask.objects.filter(pk__in=back).update(status=status)
+                if act.ends_labels:
+                    history.restore_labels([was[pk][0] for pk in held], after=before)
+                n_undone += len(held)
+                report(n_undone, n_found)
     if not n_undone:
         raise NotReviewable(_("These images went on since then, so this can't be undone any more."))
     return Done(n_undone, n_found - n_undone)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from exports.models import Export
-from labeling import class_changes, queue, resets, review
+from labeling import bulk, class_changes, queue, resets, review
 from labeling.class_changes import NotPaused, add_classes, undo
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.pages import page_data
@@ -22,6 +23,12 @@ from tests import make
 from tests.labeling.test_concurrency import at_once, unexpected
 
 JSON = "application/json"
+
+
+@pytest.fixture(autouse=True)
+def as_for_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go the way of half a million labels (labeling/bulk.py); the other modules go the way of a few."""
+    monkeypatch.setattr(bulk, "MANY", 1)
 
 
 @pytest.fixture
@@ -58,6 +65,13 @@ def state(project: Project) -> dict[str, Any]:
         "tasks": set(LabelTask.objects.filter(project=project).values_list("pk", "status", "kind", "labeler")),
         "labels": set(labels.values_list("task", "place", "label_class", "x", "y", "width", "height")),
     }
+
+
+def indexes() -> set[str]:
+    """The names of the indexes of tasks and labels."""
+    with connection.cursor() as cursor:
+        tables = [LabelTask._meta.db_table, Annotation._meta.db_table]
+        return {name for table in tables for name in connection.introspection.get_constraints(cursor, table)}
 
 
 def page_items(project: Project, labeler: User, count: int = 9) -> list[dict[str, Any]]:
@@ -106,6 +120,27 @@ def test_names_that_can_not_be_are_refused_and_nothing_is_added(
     assert list(refused.json()["errors"])[0].startswith("names")
     assert LabelClass.objects.filter(project=worked).count() == 3
     assert count_progress(worked).n_labels == 6
+
+
+def test_a_big_change_leaves_the_indexes_as_they_were_also_when_it_is_stopped(worked: Project, manager: User) -> None:
+    before, names = state(worked), indexes()
+    tasks = LabelTask.objects.filter(project=worked)
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        review.review_all(worked, manager, review.ACTS["reject"], tasks, stop)
+    assert (state(worked), indexes()) == (before, names)
+    done = review.review_all(worked, manager, review.ACTS["reject"], tasks)
+    assert (done.count, done.left, state(worked)["labels"], indexes()) == (6, 14, set(), names)
+    review.undo(worked, manager, done.first, done.last)
+    assert (state(worked), indexes()) == (before, names)
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    assert indexes() == names
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert (state(worked), indexes()) == (before, names)
 
 
 def test_starting_over_takes_labels_out_of_every_view_and_undo_brings_them_back(
