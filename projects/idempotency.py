@@ -22,6 +22,7 @@ UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 PROBLEM = "application/problem+json"
 MAX_KEY = 255
 KEPT = timedelta(days=1)
+LOST_AFTER = timedelta(minutes=2)  # a call that has no answer by then: its process was killed
 
 
 class KeyUsed(APIException):
@@ -65,6 +66,13 @@ def _digest_of_body(request: Request, parsers: Any) -> str:
     return digest.hexdigest()
 
 
+def _take_over(call: IdempotentCall) -> bool:
+    """Begin a call anew whose process was killed before it could answer; of those who try at once one may."""
+    now = timezone.now()
+    lost = IdempotentCall.objects.filter(pk=call.pk, status=None, made_at__lt=now - LOST_AFTER)
+    return bool(lost.update(made_at=now))
+
+
 class IdempotentMixin:
     """Keeps the answers of calls that name a key. Calls that failed on the server's side, or that were throttled, may
     be tried again."""
@@ -89,11 +97,15 @@ class IdempotentMixin:
                 self._call = IdempotentCall.objects.create(user=user, name=name, body=body)
         except IntegrityError:
             call = IdempotentCall.objects.filter(user=user, name=name).first()
-            if call is None or call.status is None:
+            if call is None:
                 raise KeyInUse from None
             if call.body != body:
                 raise KeyUsed from None
-            raise _Replay(call) from None
+            if call.status is not None:
+                raise _Replay(call) from None
+            if not _take_over(call):
+                raise KeyInUse from None
+            self._call = call
 
     def handle_exception(self, exception: Exception) -> Response:
         """Turn a replay into the answer that was given before."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.utils import timezone
 from PIL import Image as Picture
 
 from labeling.models import LabelEvent, LabelTask
@@ -299,6 +301,17 @@ def test_a_key_whose_call_is_under_way_is_a_conflict(manager: User, project: Pro
     assert api.post(address, headers=key).status_code == 200
     IdempotentCall.objects.update(status=None)  # as while the first is being carried out
     assert_problem(api.post(address, headers=key), 409, "under way")
+
+
+def test_a_call_whose_process_was_killed_may_be_made_again(manager: User, project: Project) -> None:
+    api, key, address = client(manager), {"idempotency-key": "k"}, f"/api/v1/projects/{project.pk}/pause/"
+    assert api.post(address, headers=key).status_code == 200
+    Project.objects.update(state="running")
+    IdempotentCall.objects.update(status=None, made_at=timezone.now() - timedelta(minutes=3))
+    assert api.post(address, headers=key).json()["state"] == "paused"
+    Project.objects.update(state="running")
+    assert api.post(address, headers=key).json()["state"] == "paused"  # the answer of before
+    assert Project.objects.get().state == "running"
 
 
 def test_deleting_a_project_frees_its_name(manager: User, labeler: User, project: Project) -> None:
