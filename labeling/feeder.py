@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 from django.core.cache import cache
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -124,18 +124,24 @@ def feed_all() -> None:
 def _open_and_queue(project: Project, tasks: list[LabelTask]) -> tuple[int, bool]:
     """Prepare the images of waiting tasks, outside any transaction, then queue those that could be opened.
 
-    Return how many that were, and whether the store turned out not to be usable.
+    Return how many that were, and whether to stop for now: the store turned out not to be usable, or others are at
+    all of these tasks.
     """
     images = [task.image for task in tasks]
     unmeasured = [image for image in images if image.width is None]
     is_down = _open(project, unmeasured)
     broken = [image for image in unmeasured if image.problem]
+    opened = [image for image in images if image.width is not None]
     with transaction.atomic():
-        _keep_facts(unmeasured)
         mine = LabelTask.objects.filter(pk__in=[task.pk for task in tasks], status=Status.WAITING)
-        mine.filter(image__in=broken).update(status=Status.UNREADABLE)
-        opened = [image for image in images if image.width is not None]
-        return mine.filter(image__in=opened).update(status=Status.QUEUED), is_down
+        if connection.features.has_select_for_update_skip_locked:
+            # Never wait for what an import, a refresh or a run holds: it may wait for the images next.
+            mine = mine.select_for_update(skip_locked=True, of=("self",))
+        held = dict(mine.values_list("image_id", "pk"))
+        _keep_facts([image for image in unmeasured if image.pk in held])
+        ours = LabelTask.objects.filter(pk__in=held.values())
+        ours.filter(image__in=broken).update(status=Status.UNREADABLE)
+        return ours.filter(image__in=opened).update(status=Status.QUEUED), is_down or not held
 
 
 def opened(project: Project, tasks: list[LabelTask]) -> list[LabelTask]:

@@ -49,6 +49,7 @@ def add_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
 @receiver(signals.images_missing)
 def withdraw_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
     """Take images that have gone out of the queue; labels stay as they are (SPEC D7)."""
+    lock(project)
     LabelTask.objects.filter(project=project, image__in=image_ids, status__in=PENDING).update(
         status=Status.MISSING, page=None
     )
@@ -57,6 +58,7 @@ def withdraw_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> Non
 @receiver(signals.images_returned)
 def put_back_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
     """Let images that came back wait again."""
+    lock(project)
     LabelTask.objects.filter(project=project, image__in=image_ids, status=Status.MISSING).update(status=Status.WAITING)
 
 

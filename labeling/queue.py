@@ -1,7 +1,7 @@
 """Hand out images: claim a page, keep it, give it back, let it lapse (SPEC L2, N3; DESIGN section 3).
 
-A claim is one short transaction. The lock order everywhere is: project row, then pages, then tasks; a claim takes no
-project lock, and skips rows that another claim holds.
+A claim is one short transaction. The lock order everywhere is: project row, then pages, then tasks, then images; a
+claim takes no project lock, and skips rows that another claim holds.
 """
 
 from __future__ import annotations

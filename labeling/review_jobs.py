@@ -26,7 +26,7 @@ from labeling.listing import matching
 from labeling.models import LabelTask, ReviewJob
 from labeling.review import ACTS, Done, NotReviewable, review_all, undo
 from projects.models import Project
-from projects.transitions import WrongState, move
+from projects.transitions import DATABASE_AWAY, WrongState, move
 
 LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
@@ -101,6 +101,8 @@ def run(job_id: int) -> None:
         mine.update(state=ReviewJob.State.CANCELLED, ended_at=timezone.now())
     except NotReviewable as refusal:
         mine.update(state=ReviewJob.State.FAILED, error=str(refusal), ended_at=timezone.now())
+    except DATABASE_AWAY:
+        raise
     except Exception as error:
         words = _("Something unexpected went wrong: %(error)s") % {"error": error}
         mine.update(state=ReviewJob.State.FAILED, error=words, ended_at=timezone.now())

@@ -23,7 +23,7 @@ from projects.patterns import is_image_name
 from projects.patterns import parse as parse_pattern
 from projects.seen import SeenImages
 from projects.stores import Entry, Page, StoreError
-from projects.transitions import WrongState, move
+from projects.transitions import DATABASE_AWAY, WrongState, move
 
 LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
@@ -83,6 +83,8 @@ def run(refresh_id: int) -> None:
         _fail(refresh, project, token, str(error))
     except LostToken:
         return
+    except DATABASE_AWAY:
+        raise
     except Exception as error:
         _fail(refresh, project, token, _("Something unexpected went wrong: %(error)s") % {"error": error})
         raise
@@ -214,8 +216,8 @@ class _Registration:
                 self.insert(new[:room])
             self.write_changed(changed)
             if returned:
-                Image.objects.filter(pk__in=returned).update(problem=Image.Problem.NONE)
                 signals.images_returned.send(sender=Image, project=self.project, image_ids=returned)
+                Image.objects.filter(pk__in=returned).update(problem=Image.Problem.NONE)
         self.n_known += len(new[:room])
 
     def insert(self, entries: list[Entry]) -> None:
@@ -237,9 +239,14 @@ class _Registration:
         signals.images_registered.send(sender=Image, project=self.project, image_ids=ids)
 
     def write_changed(self, changed: list[tuple[int, Entry]]) -> None:
-        """Forget what was known of files that hold something else now; labels stay, and are flagged (SPEC D7)."""
+        """Forget what was known of files that hold something else now; labels stay, and are flagged (SPEC D7).
+
+        Whoever hears the signal locks the project and its tasks: images come after them (labeling/queue.py).
+        """
         if not changed:
             return
+        ids = [image_id for image_id, _entry in changed]
+        signals.images_changed.send(sender=Image, project=self.project, image_ids=ids)
         now = timezone.now()
         Image.objects.bulk_update(
             [
@@ -259,8 +266,6 @@ class _Registration:
             ["size", "etag", "width", "height", "orientation", "problem", "problem_detail", "changed_at"],
             batch_size=500,
         )
-        ids = [image_id for image_id, _entry in changed]
-        signals.images_changed.send(sender=Image, project=self.project, image_ids=ids)
 
     def mark_missing(self) -> None:
         """Mark what was there before this pass and the listing no longer has."""
@@ -271,8 +276,8 @@ class _Registration:
             self.refresh.missing += len(chunk)
             with transaction.atomic():
                 self.save_progress()
-                Image.objects.filter(pk__in=chunk).update(problem=Image.Problem.MISSING)
                 signals.images_missing.send(sender=Image, project=self.project, image_ids=chunk)
+                Image.objects.filter(pk__in=chunk).update(problem=Image.Problem.MISSING)
 
     def save_progress(self) -> None:
         """Write how far this is, which also says that the worker is alive; the manager's page shows it as it grows.

@@ -1,6 +1,10 @@
 """Status changes: compare and set in one UPDATE."""
 
-from django.db import models
+from django.db import InterfaceError, OperationalError, connection, models
+
+# The database is away, was started again, or chose this transaction as the one to give way. Nothing is wrong with the
+# work: its row stays as it is, and is taken up again as after the loss of its worker.
+DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 class WrongState(Exception):
@@ -17,3 +21,9 @@ def move(row: models.Model, field: str, source: str | list[str], target: str, **
     if not rows.update(**{field: target}, **changes):
         raise WrongState(f"{row} is not {' or '.join(str(s) for s in sources)}")
     row.refresh_from_db()
+
+
+def reconnect() -> None:
+    """Let go of a connection that has failed, outside any transaction: the next question opens another."""
+    if not connection.in_atomic_block:
+        connection.close()

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 
 from labeling import feeder, queue, review
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.queue import Lapsed, Paused
 from labeling.submit import submit
-from projects.models import Project
+from projects import refresh
+from projects.access import lock
+from projects.models import Image, Project, Refresh
 from tests import make
 
 
@@ -110,3 +112,60 @@ def test_a_submit_and_a_lapse_leave_one_state(project: Project, labeler: User) -
     assert labeled == Annotation.objects.current().count()
     assert labeled in (0, 9)
     assert not LabelTask.objects.filter(status="claimed").exists()
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one lock, so nobody waits crosswise")
+@pytest.mark.parametrize("what", ["feed", "changed", "gone", "back"])
+def test_an_import_and_what_looks_at_images_do_not_wait_for_each_other_crosswise(
+    manager: User, tmp_path: Path, what: str
+) -> None:
+    """Both write tasks and images. An import holds tasks and then wants the images of them."""
+    project = make.project(manager, make.pictures(tmp_path / "images", 20))
+    paths = sorted((tmp_path / "images").iterdir())
+    if what == "back":
+        for path in paths:
+            path.rename(tmp_path / path.name)
+        refresh.run(refresh.enqueue(project, wake=False).pk)
+    if what == "feed":
+        Image.objects.filter(project=project).update(width=None, height=None)
+        LabelTask.objects.filter(project=project).update(status="waiting")
+    for path in paths:
+        if what == "changed":
+            path.write_bytes(make.tiny_png())
+        elif what == "gone":
+            path.unlink()
+        elif what == "back":
+            (tmp_path / path.name).rename(path)
+    done, errors = threading.Event(), []
+
+    def other() -> None:
+        try:
+            if what == "feed":
+                feeder.feed(project.pk)
+            else:
+                refresh.run(refresh.enqueue(project, wake=False).pk)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            done.set()
+            connection.close()
+
+    thread = threading.Thread(target=other)
+    with transaction.atomic():
+        lock(project)
+        ids = list(LabelTask.objects.filter(project=project).select_for_update().values_list("pk", flat=True))
+        thread.start()
+        while not done.wait(0.1) and not someone_waits():
+            pass
+        Image.objects.filter(project=project).update(orientation=1)
+    thread.join()
+    assert errors == []
+    assert len(ids) == 20
+    assert not Refresh.objects.filter(project=project).exclude(state="done").exists()
+
+
+def someone_waits() -> bool:
+    """Whether a transaction waits for a row that another holds."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(cursor.fetchone()[0])

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
 from labeling import feeder
 from labeling.models import LabelTask
 from labeling.submit import submit
-from projects import refresh, refresh_due
+from projects import refresh, refresh_due, signals
 from projects.models import Image, Project, Refresh
 from projects.seen import SeenImages
 from tests import make
@@ -286,3 +286,25 @@ def test_what_is_listed_is_looked_up_without_reading_all_images(project: Project
         cursor.execute(scans)
         n_all, n_looks = (after - was for after, was in zip(cursor.fetchone(), before, strict=True))
         assert (n_all, n_looks) == (0, len(paths))
+
+
+def test_a_refresh_that_lost_its_database_goes_on_when_it_is_back(project: Project, tmp_path: Path) -> None:
+    """It has not failed: as after the loss of its worker, another one takes it up."""
+    make.pictures(tmp_path / "images", 25)
+
+    def lose(**kwargs: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    job = refresh.enqueue(project, wake=False)
+    signals.images_registered.connect(lose)
+    try:
+        with pytest.raises(OperationalError):
+            refresh.run(job.pk)
+    finally:
+        signals.images_registered.disconnect(lose)
+    assert Image.objects.filter(project=project).count() == 20
+    Refresh.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=2))
+    assert refresh.reap() == 1
+    job.refresh_from_db()
+    assert (job.state, job.found, job.added) == ("done", 25, 5)
+    assert Image.objects.filter(project=project).count() == 25
