@@ -61,7 +61,7 @@ class Pictures:
         preview = previews.preview_path(self.datastore, image.path, image.etag, 512)
         if preview.exists() and self.side <= 512:
             return self._decode(preview)
-        with self.store.open(image.path) as remote, tempfile.NamedTemporaryFile(prefix="labelsite-") as copy:
+        with self.store.open(image.path) as remote, tempfile.NamedTemporaryFile(prefix="labelsite-image-") as copy:
             while chunk := remote.read(CHUNK):
                 copy.write(chunk)
             copy.flush()

@@ -25,13 +25,14 @@ from assist.models import ACTIVE, AssistRun
 from projects import devices
 from projects.access import lock
 from projects.models import Project
-from projects.transitions import WrongState
+from projects.transitions import DATABASE_AWAY, WrongState, reconnect
 
 LOST_AFTER = timedelta(seconds=90)
 MAX_ATTEMPTS = 3
 MAX_SECONDS = 24 * 3600  # the queue's limit for one round
 MAX_LOG = 200_000
 MAX_HELPERS = 8
+DATABASE_WAS_AWAY = 75  # the exit status of a child that nothing is wrong with
 
 
 class Refused(Exception):
@@ -152,7 +153,11 @@ def _is_crowded(run: AssistRun) -> bool:
 
 def beat(token: str) -> bool:
     """Say that the worker is alive; False when the run is not its any more: cancelled, or given to another."""
-    return bool(AssistRun.objects.held_by(token).update(heartbeat_at=timezone.now()))
+    try:
+        return bool(AssistRun.objects.held_by(token).update(heartbeat_at=timezone.now()))
+    except DATABASE_AWAY:  # for a moment, or the child will notice
+        reconnect()
+        return True
 
 
 def carry_out(run_id: int, token: str) -> None:
@@ -166,6 +171,8 @@ def carry_out(run_id: int, token: str) -> None:
 
 def settle(token: str, status: int) -> None:
     """End what a child left running: it was killed, or could not even begin."""
+    if status == DATABASE_WAS_AWAY:
+        return  # as if this worker had been lost: another one takes it up
     words = (
         _("The process was ended by signal %(n)d; it may have run out of memory.") % {"n": -status}
         if status < 0

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -27,7 +27,7 @@ from exports.writing import CannotWrite, Format, Output
 from projects.access import lock
 from projects.models import Datastore, Project
 from projects.stores import CHUNK, StoreError
-from projects.transitions import WrongState
+from projects.transitions import DATABASE_AWAY, WrongState
 
 LOST_AFTER = timedelta(seconds=90)
 BEAT_SECONDS = 20.0
@@ -118,7 +118,8 @@ def alive(job: Job) -> Iterator[None]:
 
     def beat() -> None:
         while not is_over.wait(BEAT_SECONDS):
-            job.say_alive()
+            with suppress(*DATABASE_AWAY):  # the next beat may find it again
+                job.say_alive()
             connection.close()
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -155,6 +156,8 @@ def write(export_id: int) -> None:
         export.fail(str(error))
     except Lost:
         return
+    except DATABASE_AWAY:
+        raise
     except Exception as error:
         export.fail(_("Something unexpected went wrong: %(error)s") % {"error": error})
         raise
@@ -176,6 +179,11 @@ def _stem(export: Export) -> str:
     return str(dataset) if dataset else _slug(export.project_name)
 
 
+def folder_of(export: Export) -> str:
+    """Return the folder of the datastore that an export has for itself."""
+    return f"export/{export.format}/{_slug(export.project_name)}/{export.pk}"
+
+
 def _store(export: Export, path: Path) -> dict[str, Any]:
     """Put a file into the datastore, where the export's id makes the folder its own."""
     digest = hashlib.sha256()
@@ -183,7 +191,7 @@ def _store(export: Export, path: Path) -> dict[str, Any]:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
         file.seek(0)
-        key = f"export/{export.format}/{_slug(export.project_name)}/{export.pk}/{path.name}"
+        key = f"{folder_of(export)}/{path.name}"
         store = datastore_of(export).open()
         try:
             key = store.write(key, cast(BinaryIO, file))

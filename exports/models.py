@@ -234,3 +234,8 @@ class LabelImport(Job):
 
     def __str__(self) -> str:
         return self.file_name
+
+    def keep(self, report: Any) -> None:
+        """Keep how far it is, in the transaction that takes images in. Raises Lost."""
+        if not self._mine().update(report=report.as_json(), heartbeat_at=timezone.now()):
+            raise Lost

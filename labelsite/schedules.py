@@ -19,6 +19,7 @@ EVERY_MINUTE = {
 EVERY_DAY = {
     "forget old calls of the API": "projects.idempotency.forget_old_calls",
     "forget old sessions": "labelsite.schedules.forget_old_sessions",
+    "sweep up what killed processes left": "labelsite.leftovers.sweep",
 }
 
 

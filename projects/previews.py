@@ -148,7 +148,7 @@ def _source(store: Store, key: str) -> Iterator[str]:
         with store.open(key):  # says in words what is wrong with it
             yield str(path)
         return
-    with store.open(key) as remote, tempfile.NamedTemporaryFile(prefix="labelsite-") as copy:
+    with store.open(key) as remote, tempfile.NamedTemporaryFile(prefix="labelsite-image-") as copy:
         while chunk := remote.read(CHUNK):
             copy.write(chunk)
             if copy.tell() > MAX_BYTES:

@@ -19,6 +19,7 @@ from assist.models import AssistRun
 from projects.access import lock
 from projects.models import Project
 from projects.stores import StoreError
+from projects.transitions import DATABASE_AWAY
 
 EVERY_SECONDS = 0.5
 
@@ -142,6 +143,8 @@ def perform(run: AssistRun, token: str) -> AssistRun | None:
             _fail_unexpectedly(run, token, error)
             raise
         runs.fail(run, token, _("The disk is full: make room in DATA_DIR, then start the run again."))
+    except DATABASE_AWAY:
+        raise
     except Exception as error:
         _fail_unexpectedly(run, token, error)
         raise

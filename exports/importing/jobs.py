@@ -12,6 +12,7 @@ from typing import BinaryIO
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
@@ -22,7 +23,7 @@ from exports.jobs import alive, datastore_of, default_datastore, wake
 from exports.models import LabelImport, Lost
 from projects.models import Project
 from projects.stores import StoreError
-from projects.transitions import WrongState
+from projects.transitions import DATABASE_AWAY, WrongState
 
 
 class Busy(Exception):
@@ -48,7 +49,9 @@ def enqueue(project: Project, by: User | None, file: BinaryIO, name: str, kind: 
     """Keep a file and have a worker take its labels in. Raises ValidationError, StoreError or Busy."""
     check(project, kind, choices)
     store = default_datastore().open()
-    key = store.write(f"import/{slugify(project.name) or 'project'}/{uuid.uuid4()}", file)
+    # The moment is in the name: what a killed process leaves is swept up by its age (labelsite/leftovers.py).
+    name_of_file = f"{timezone.now():%Y%m%dT%H%M%S}-{uuid.uuid4()}"
+    key = store.write(f"import/{slugify(project.name) or 'project'}/{name_of_file}", file)
     try:
         with transaction.atomic():
             row = _make(project, by, name, kind, choices, key)
@@ -106,16 +109,18 @@ def run(import_id: int) -> None:
 
 
 def _run(row: LabelImport, path: Path) -> None:
-    report = Report()
+    report = Report.load(row.report)  # what an attempt before this one took in
     try:
         with alive(row):
-            report = take(
+            take(
                 row.project,
                 path,
                 Choices(**row.options),
+                report,
                 is_final=row.kind == LabelImport.Kind.FINAL,
                 by=row.requested_by,
                 report_progress=row.beat,
+                keep=row.keep,
             )
         if report.imported or not report.images:
             row.finish(report=report.as_json())
@@ -125,6 +130,8 @@ def _run(row: LabelImport, path: Path) -> None:
         row.fail(str(error))
     except Lost:
         return
+    except DATABASE_AWAY:
+        raise
     except Exception as error:
         row.fail(_("Something unexpected went wrong: %(error)s") % {"error": error})
         raise

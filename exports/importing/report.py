@@ -34,6 +34,7 @@ class Report:
     crowds: int = 0
     unknown_classes: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, Left] = field(default_factory=dict)
+    last_image: int = 0  # images come in the order of their ids: where an attempt that was cut off was
 
     def leave_out(self, reason: str, example: str) -> None:
         """Count an image that was not taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from exports.importing import coco, table
 from exports.importing.document import BadFile, Box, Document
-from exports.importing.matching import match
+from exports.importing.matching import Matches, match
 from exports.importing.report import Report
 from labeling import history, suggestions
 from labeling.answers import Answer, InvalidAnswer, Label, fit_box
@@ -67,36 +68,42 @@ def take(
     project: Project,
     path: Path,
     choices: Choices,
+    report: Report,
     *,
     is_final: bool,
     by: User | None,
-    report_progress: Callable[[float], None] = lambda share: None,
-) -> Report:
-    """Take the labels of a file in, as final ones or as suggestions; return what became of each image.
+    report_progress: Callable[[float], None],
+    keep: Callable[[Report], None],
+) -> None:
+    """Take the labels of a file in, as final ones or as suggestions; the report says what became of each image.
 
     Raises BadFile when nothing of the file can be used. Images that have an answer, or are on a labeler's page, are
-    left as they are, so the same file may be taken again.
+    left as they are, so the same file may be taken again. ``keep`` is called in the transaction of each chunk: given
+    the report that it kept, an attempt goes on where the one before was cut off.
     """
     document = read(path, choices.format)
     _check_kind(project, document)
-    report = Report(document.format, images=len(document.paths), labels=document.n_labels, crowds=document.n_left_out)
-    is_normalized = False
     if document.has_boxes:
         report.coordinates = choices.coordinates or document.coordinates()
-        is_normalized = report.coordinates == "normalized"
     report_progress(0.05)
     matches = match(project, document)
+    if not report.last_image:
+        _begin(report, document, matches)
+    taker = _Taker(project, document, choices, report, report.coordinates == "normalized", is_final, by, keep)
+    found = sorted(matches.found, key=matches.found.__getitem__)
+    for numbers in _chunks(number for number in found if matches.found[number] > report.last_image):
+        taker.take({number: matches.found[number] for number in numbers})
+        report_progress(0.1 + 0.9 * (bisect(found, report.last_image, key=matches.found.__getitem__)) / len(found))
+
+
+def _begin(report: Report, document: Document, matches: Matches) -> None:
+    """Write down what the file holds, and what of it fits no image."""
+    report.format, report.images = document.format, len(document.paths)
+    report.labels, report.crowds = document.n_labels, document.n_left_out
     report.by_end = matches.n_by_end
     for reason in ("absent", "ambiguous", "twice"):
         for number in getattr(matches, reason):
             report.leave_out(reason, document.paths[number])
-    taker = _Taker(project, document, choices, report, is_normalized, is_final, by)
-    n_done = 0
-    for numbers in _chunks(sorted(matches.found, key=matches.found.__getitem__)):
-        taker.take({number: matches.found[number] for number in numbers})
-        n_done += len(numbers)
-        report_progress(0.1 + 0.9 * n_done / len(matches.found))
-    return report
 
 
 def _chunks(numbers: Iterable[int]) -> Iterator[list[int]]:
@@ -126,6 +133,7 @@ class _Taker:
         is_normalized: bool,
         is_final: bool,
         by: User | None,
+        keep: Callable[[Report], None],
     ) -> None:
         self.project = project
         self.document = document
@@ -134,6 +142,7 @@ class _Taker:
         self.is_normalized = is_normalized
         self.is_final = is_final
         self.by = by
+        self.keep = keep
         self.classes = self._class_ids()
         self.measured: dict[int, ImageFacts] = {}
 
@@ -159,6 +168,8 @@ class _Taker:
         with transaction.atomic():
             project = lock(self.project)
             self._write(project, {task.pk: task for task in tasks}, answers, numbers)
+            self.report.last_image = max(numbers)
+            self.keep(self.report)
 
     def _measure(self, tasks: list[LabelTask]) -> None:
         self.measured = measuring.measure(self.project, [(task.image_id, task.image.path) for task in tasks])

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from projects.stores.base import CHUNK, Datastore, Entry, Folder, Page, Store, StoreError, can_be_key, is_text, shown
 
+WRITING = ".writing-"  # what the names of half-written files begin with; hidden, so no listing has them
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -173,7 +174,7 @@ class LocalStore:
             if not overwrite and path.exists():
                 raise FileExistsError(key)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=WRITING, delete=False) as file:
                 try:
                     while chunk := content.read(CHUNK):
                         file.write(chunk)

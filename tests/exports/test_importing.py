@@ -315,3 +315,39 @@ def test_one_file_at_a_time_and_a_lost_worker_is_made_up_for(boxes: Project, man
     LabelImport.objects.filter(pk=row.pk).update(state="running")
     with pytest.raises(jobs.Busy):
         jobs.enqueue(boxes, manager, ContentFile(content), "azure.json", FINAL, Choices())  # type: ignore[arg-type]
+
+
+def test_an_import_whose_worker_is_killed_goes_on_where_it_was(
+    manager: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after two of three parts, and once more after the last one: the report tells of all of them."""
+    project = make.project(manager, make.pictures(tmp_path / "images", 9))
+    lines = ["path,label", *(f"{number:04}.png,cat" for number in range(9)), "nowhere.png,cat"]
+    monkeypatch.setattr("exports.importing.taking.CHUNK", 3)
+
+    class Killed(BaseException):
+        pass
+
+    def beat(row: LabelImport, progress: float, **facts: object) -> None:
+        if LabelEvent.objects.filter(action="imported").count() >= killed_at:
+            raise Killed
+
+    for killed_at in (6, 9, 10):
+        monkeypatch.setattr(LabelImport, "beat", beat)
+        if killed_at == 6:
+            content = ContentFile("\n".join(lines).encode())
+            with pytest.raises(Killed):
+                jobs.enqueue(project, manager, content, "labels.csv", FINAL, Choices())  # type: ignore[arg-type]
+            continue
+        row = LabelImport.objects.get()
+        assert row.state == "running"
+        row.put_back()
+        try:
+            jobs.run(row.pk)
+        except Killed:
+            assert killed_at == 9
+    row.refresh_from_db()
+    assert (row.state, row.error) == ("done", "")
+    assert (row.report["imported"], row.report["imported_labels"], row.report["images"]) == (9, 9, 10)
+    assert {reason: left["count"] for reason, left in row.report["left_out"].items()} == {"absent": 1}
+    assert LabelEvent.objects.filter(action="imported").count() == 9

@@ -1,14 +1,19 @@
 """`manage.py run_assist ID TOKEN`: what a worker starts as a child process; not for people."""
 
+import logging
 import os
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from assist.models import AssistRun
-from assist.runs import carry_out
+from assist.runs import DATABASE_WAS_AWAY, carry_out
+from projects.transitions import DATABASE_AWAY
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -32,9 +37,13 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-        if options["help_out"]:
-            from assist.jobs.helping import help_with  # loads torch
+        try:
+            if options["help_out"]:
+                from assist.jobs.helping import help_with  # loads torch
 
-            help_with(AssistRun.objects.get(pk=options["run"]))
-        else:
-            carry_out(options["run"], options["token"])
+                help_with(AssistRun.objects.get(pk=options["run"]))
+            else:
+                carry_out(options["run"], options["token"])
+        except DATABASE_AWAY:
+            logger.exception("The database is away: the run waits for another worker.")
+            sys.exit(DATABASE_WAS_AWAY)
