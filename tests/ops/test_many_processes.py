@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from benchmarks.chaos.people import Browser, Caller, Journal, Labeler, Program, make_project
 from benchmarks.chaos.processes import Killer, Site, verdict
@@ -15,7 +16,10 @@ from tests import make
 from tests.ops.test_stopping import wait_for
 from tests.postgresql import cluster, is_installed
 
-pytestmark = pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed")
+pytestmark = [
+    pytest.mark.skipif(not is_installed(), reason="PostgreSQL is not installed"),
+    pytest.mark.skipif(connection.vendor == "postgresql", reason="has a database of its own: once is enough"),
+]
 
 N_IMAGES = 200
 PEOPLE = {"boss": "manager", **{f"labeler{n}": "labeler" for n in range(6)}}
