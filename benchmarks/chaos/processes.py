@@ -105,13 +105,13 @@ class Part:
     def members(self) -> list[int]:
         """Return the ids of its living processes, children of children too."""
         mark = f"{MARK}={self.mark}".encode()
-        found = []
+        found = {self.process.pid} if self.process.poll() is None else set()  # Redis overwrites its environment
         for path in Path("/proc").iterdir():
             if path.name.isdigit():
                 with suppress(OSError):
                     if mark in (path / "environ").read_bytes().split(b"\0"):
-                        found.append(int(path.name))
-        return found
+                        found.add(int(path.name))
+        return sorted(found)
 
     def kill(self) -> None:
         """Kill all of it."""
