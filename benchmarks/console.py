@@ -73,25 +73,25 @@ def filters(project: Any) -> dict[str, dict[str, Any]]:
         "path, one": {"path": f"{12345:06}"},
         "path, none": {"path": "no such name"},
         "class, labeler, state": {"label_class": rare, "labeler": labeler, "status": answered},
+        "oldest first": {"sort": "oldest"},
+        "least sure first": {"sort": "confidence"},
+        "least sure first, labeler": {"sort": "confidence", "labeler": labeler},
+        "by path": {"sort": "path"},
+        "by path, state: skipped": {"sort": "path", "status": "skipped"},
+        "by path, class, rare": {"sort": "path", "label_class": rare},
     }
 
 
 def cursor_of_page(project: Any, query: dict[str, Any], number: int) -> str:
     """Return the cursor of a page far back in a list; "" when the list is shorter."""
-    from labeling import listing
-    from labeling.images import ImageFilter
+    from django.http import QueryDict
+    from django.utils.http import urlencode
 
-    flat = {name: ",".join(value) if isinstance(value, list) else value for name, value in query.items()}
-    n_before = PAGE * (number - 1)
-    last = None
-    for count, key in enumerate(listing._keys(project, ImageFilter.parse(flat), None, n_before + 1), 1):
-        if count == n_before:
-            last = key
-        elif count > n_before:
-            break
-    else:
-        return ""
-    return f"{last[0].isoformat() if last[0] else ''},{last[1]}" if last else ""
+    from labeling.data_tab import Asked
+    from labeling.listing import page_of
+
+    asked = Asked.parse(project, QueryDict(urlencode(query, doseq=True)))
+    return page_of(project, asked.wanted, None, "", PAGE * (number - 1), asked.sort)[1]
 
 
 def measure(project: Any, rounds: int) -> dict[str, tuple[float, float, float]]:

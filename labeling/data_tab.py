@@ -32,7 +32,7 @@ from labeling.answers import InvalidAnswer
 from labeling.correcting import correction_data, left_to_correct
 from labeling.current import skip_details
 from labeling.images import ImageFilter, InvalidFilter, with_labels
-from labeling.listing import count, page_of
+from labeling.listing import SORTS, count, page_of
 from labeling.models import ANSWERED, Annotation, Kind, LabelEvent, LabelTask, ReviewJob, SkipReason, Status
 from projects.access import get_project_to_review
 from projects.frame import frame
@@ -66,13 +66,24 @@ class Asked:
         view = next((view for view in views if view.name == query.get("view")), None)
         if view is not None:
             asked["view"] = view.name
+        elif (sort := str(query.get("sort", ""))) and sort in SORTS:
+            asked["sort"] = sort
+            if sort == "confidence" and not {"confidence_from", "confidence_to"} & set(asked):
+                asked["confidence_from"] = "0"  # what no model has looked at has no place in this order
         try:
             return cls(asked, ImageFilter.parse(asked), view, views)
         except InvalidFilter as problem:
             return cls(asked, ImageFilter(), view, views, str(problem))
 
+    @property
+    def sort(self) -> str:
+        """The order's name; "" is that of labeling."""
+        return self.query.get("sort", "")
+
     def without(self, *names: str) -> str:
-        """Return the query that leaves some fields out."""
+        """Return the query that leaves some fields out; an order by confidence goes with the filter by it."""
+        if "confidence_from" in names and self.sort == "confidence":
+            names = (*names, "sort")
         return "?" + urlencode({name: value for name, value in self.query.items() if name not in names})
 
 
@@ -80,14 +91,14 @@ class Asked:
 @never_cache
 @vary_on_headers("HX-Request")
 def data(request: HttpRequest, pk: int) -> HttpResponse:
-    """A page of images that the filter leaves, last labeled first.
+    """A page of images that the filter leaves, last labeled first unless another order is asked for.
 
     htmx asks for the grid again and again, and gets 204 when nothing has changed.
     """
     project = get_project_to_review(request.user, pk)
     asked = Asked.parse(project, request.GET)
     before = request.GET.get("before", "")
-    tasks, cursor = page_of(project, asked.wanted, asked.view, before, PER_PAGE)
+    tasks, cursor = page_of(project, asked.wanted, asked.view, before, PER_PAGE, asked.sort)
     shown = decorate(project, with_labels(project, tasks), asked.view, tasks)
     digest = _digest(shown)
     is_part = bool(request.headers.get("HX-Request"))
@@ -126,6 +137,8 @@ def _choices(project: Project, asked: Asked) -> dict[str, Any]:
         "classes": LabelClass.objects.filter(project=project).order_by("retired_at", "position"),
         "people": User.objects.filter(Exists(LabelTask.objects.filter(project=project, labeler=OuterRef("pk")))),
         "confidences": CONFIDENCES,
+        "sorts": SORTS.items(),
+        "is_narrowed": bool(set(asked.query) - {"sort"}),
         "off": {
             "path": asked.without("path"),
             "status": asked.without("status"),
@@ -176,6 +189,7 @@ def decorate(
             label["class"] = classes[label["label_class"]]
         image["rects"] = _rects(image["labels"])
         image["status_words"] = words[image["status"]]
+        image["name"] = image["image"]["path"].rpartition("/")[2]
         image["is_answered"] = image["status"] in ANSWERED
         seen = {label["class"].pk: label["class"] for label in image["labels"]}
         image["shown_classes"] = list(seen.values())[:4]

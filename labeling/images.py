@@ -99,8 +99,12 @@ def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]:
-    """Return the tasks that the filter leaves, newest id first."""
-    tasks = LabelTask.objects.in_project(project)
+    """Return the project's tasks that the filter leaves, newest id first."""
+    return narrowed(LabelTask.objects.in_project(project), wanted).order_by("-id")
+
+
+def narrowed(tasks: QuerySet[LabelTask], wanted: ImageFilter) -> QuerySet[LabelTask]:
+    """Return those tasks that the filter leaves."""
     if wanted.statuses:
         tasks = tasks.filter(status__in=wanted.statuses)
     if wanted.label_class is not None:
@@ -120,7 +124,7 @@ def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]
         tasks = tasks.filter(confidence__lte=wanted.confidence_to)
     if wanted.path:
         tasks = tasks.filter(image__path__has_text=wanted.path)
-    return tasks.order_by("-id")
+    return tasks
 
 
 def with_labels(project: Project, tasks: Iterable[LabelTask]) -> list[dict[str, Any]]:

@@ -1,15 +1,15 @@
-"""Lists of images for the Data tab: last labeled first, cut into pages by key, fast at 500,000 images (SPEC V1).
+"""Lists of images for the Data tab, cut into pages by key, fast at 500,000 images (SPEC V1).
 
 Left to themselves, databases now and then sort half a million rows to show 48. So each list is read in one of two
 ways. A filter that leaves few images (tried first, up to FEW) is taken as a list of ids. Otherwise an index that has
 the filter and the order is walked, and the other filters are asked on the way; a list of several states and kinds is
-merged from one walk for each.
+merged from one walk for each. That is for the order of labeling; labeling/orders.py has others.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -18,9 +18,11 @@ from math import isfinite
 from django.core.cache import cache
 from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext_lazy as _
 
 from labeling.images import ImageFilter, filtered_tasks
 from labeling.models import Annotation, Kind, LabelTask, Status
+from labeling.orders import ORDERS, page_in_order
 from labeling.progress import progress
 from labeling.signals import View
 from projects.models import Image, Project
@@ -30,19 +32,32 @@ COUNT_SECONDS = 10
 Key = tuple[datetime | None, int]
 
 
+OLDEST = "oldest"
+SORTS = {
+    "": _("Last labeled first"),
+    OLDEST: _("First labeled first"),
+    "confidence": _("Least sure first"),
+    "path": _("By path"),
+}
+
+
 def page_of(
-    project: Project, wanted: ImageFilter, view: View | None, before: str, size: int
+    project: Project, wanted: ImageFilter, view: View | None, before: str, size: int, sort: str = ""
 ) -> tuple[list[LabelTask], str]:
     """Return one page of tasks with their images and labelers, and the cursor of the next one ("" on the last).
 
-    ``before`` is the cursor of this page: what the page before returned, or "" for the first.
+    ``before`` is the cursor of this page: what the page before returned, or "" for the first. A view has its own order.
     """
     if view is not None:
         return _page_of_view(view, filtered_tasks(project, wanted), before, size)
-    keys = list(islice(_keys(project, wanted, _parse(before), size + 1), size + 1))
-    tasks = _with_images(LabelTask.objects.filter(pk__in=[pk for _at, pk in keys[:size]])).in_bulk()
-    at, pk = keys[size - 1] if len(keys) > size else (None, 0)
-    return [tasks[pk] for _at, pk in keys[:size]], f"{at.isoformat() if at else ''},{pk}" if pk else ""
+    if sort in ORDERS:
+        pks, cursor = page_in_order(ORDERS[sort], project, wanted, _few_by_any(project, wanted), before, size)
+    else:
+        keys = list(islice(_keys(project, wanted, _parse(before), size + 1, sort == OLDEST), size + 1))
+        at, last = keys[size - 1] if len(keys) > size else (None, 0)
+        pks, cursor = [pk for _at, pk in keys[:size]], f"{at.isoformat() if at else ''},{last}" if last else ""
+    tasks = _with_images(LabelTask.objects.filter(pk__in=pks)).in_bulk()
+    return [tasks[pk] for pk in pks if pk in tasks], cursor
 
 
 def count(project: Project, wanted: ImageFilter, view: View | None) -> int:
@@ -104,42 +119,62 @@ def _parse(cursor: str) -> Key | None:
         return None
 
 
-def _order(key: Key) -> tuple[bool, float, int]:
+def _last_first(key: Key) -> tuple[bool, float, int]:
+    """Sort by this, backwards: those never labeled come at the end."""
     at, pk = key
     return (at is not None, at.timestamp() if at else 0.0, pk)
 
 
-def _keys(project: Project, wanted: ImageFilter, after: Key | None, size: int) -> Iterator[Key]:
+def _first_first(key: Key) -> tuple[bool, float, int]:
+    at, pk = key
+    return (at is None, at.timestamp() if at else 0.0, pk)
+
+
+def _keys(
+    project: Project, wanted: ImageFilter, after: Key | None, size: int, is_oldest_first: bool = False
+) -> Iterator[Key]:
     """Yield the keys of the list behind ``after``, last labeled first; those never labeled come at the end."""
+    order = _first_first if is_oldest_first else _last_first
     few = _few(project, wanted)
     if few is not None:
         rows = filtered_tasks(project, replace(wanted, path="")).filter(few).values_list("labeled_at", "pk")
-        keys = sorted(rows.order_by(), key=_order, reverse=True)
-        yield from (key for key in keys if after is None or _order(key) < _order(after))
+        keys = sorted(rows.order_by(), key=order, reverse=not is_oldest_first)
+        yield from (key for key in keys if after is None or _is_behind(order(key), order(after), is_oldest_first))
         return
     walks = list(_walks(project, wanted))
+    parts = []
     if after is None or after[0] is not None:
-        yield from _merged(_labeled(walk, after, size) for walk in walks)
+        parts.append([_labeled(walk, after, size, is_oldest_first) for walk in walks])
     if wanted.since is None and wanted.until is None:
-        yield from _merged(_never_labeled(walk, after, size) for walk in walks)
+        parts.append([_never_labeled(walk, after, size, is_oldest_first) for walk in walks])
+    for part in parts:
+        yield from heapq.merge(*part, key=order, reverse=not is_oldest_first)
 
 
-def _merged(parts: Iterable[Iterable[Key]]) -> Iterator[Key]:
-    return heapq.merge(*parts, key=_order, reverse=True)
+def _is_behind(place: tuple[bool, float, int], after: tuple[bool, float, int], is_oldest_first: bool) -> bool:
+    return place > after if is_oldest_first else place < after
 
 
-def _labeled(walk: QuerySet[LabelTask], after: Key | None, size: int) -> Iterator[Key]:
+def _labeled(walk: QuerySet[LabelTask], after: Key | None, size: int, is_oldest_first: bool) -> Iterator[Key]:
     walk = walk.filter(labeled_at__isnull=False)
-    if after is not None and after[0] is not None:
-        walk = walk.filter(labeled_at__lte=after[0]).filter(Q(labeled_at__lt=after[0]) | Q(pk__lt=after[1]))
-    yield from walk.order_by("-labeled_at", "-pk").values_list("labeled_at", "pk")[:size]
+    at, pk = after or (None, 0)
+    if at is not None and is_oldest_first:
+        walk = walk.filter(labeled_at__gte=at).filter(Q(labeled_at__gt=at) | Q(pk__gt=pk))
+    elif at is not None:
+        walk = walk.filter(labeled_at__lte=at).filter(Q(labeled_at__lt=at) | Q(pk__lt=pk))
+    yield from _in_order(walk, size, is_oldest_first)
 
 
-def _never_labeled(walk: QuerySet[LabelTask], after: Key | None, size: int) -> Iterator[Key]:
+def _never_labeled(walk: QuerySet[LabelTask], after: Key | None, size: int, is_oldest_first: bool) -> Iterator[Key]:
     walk = walk.filter(labeled_at__isnull=True)
     if after is not None and after[0] is None:
-        walk = walk.filter(pk__lt=after[1])
-    yield from walk.order_by("-labeled_at", "-pk").values_list("labeled_at", "pk")[:size]
+        walk = walk.filter(pk__gt=after[1]) if is_oldest_first else walk.filter(pk__lt=after[1])
+    yield from _in_order(walk, size, is_oldest_first)
+
+
+def _in_order(walk: QuerySet[LabelTask], size: int, is_oldest_first: bool) -> Iterator[Key]:
+    ordered = walk.order_by("labeled_at", "pk") if is_oldest_first else walk.order_by("-labeled_at", "-pk")
+    yield from ordered.values_list("labeled_at", "pk")[:size]
 
 
 def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask]]:
@@ -175,6 +210,23 @@ def _few(project: Project, wanted: ImageFilter) -> Q | None:
     if wanted.confidence_from is not None or wanted.confidence_to is not None:
         only = ImageFilter(confidence_from=wanted.confidence_from, confidence_to=wanted.confidence_to)
         if (ids := _ids(filtered_tasks(project, only).values_list("pk", flat=True))) is not None:
+            return Q(pk__in=ids)
+    return None
+
+
+def _few_by_any(project: Project, wanted: ImageFilter) -> Q | None:
+    """Return the images that any of the filters leaves, if they are few: for orders whose index has no filter."""
+    if (few := _few(project, wanted)) is not None:
+        return few
+    parts = []
+    if wanted.statuses or wanted.kind:
+        parts.append(ImageFilter(statuses=wanted.statuses or tuple(Status.values), kind=wanted.kind))
+    if wanted.labeler is not None:
+        parts.append(ImageFilter(labeler=wanted.labeler, statuses=wanted.statuses))
+    if wanted.since is not None or wanted.until is not None:
+        parts.append(ImageFilter(since=wanted.since, until=wanted.until))
+    for part in parts:
+        if (ids := _ids(filtered_tasks(project, part).values_list("pk", flat=True))) is not None:
             return Q(pk__in=ids)
     return None
 

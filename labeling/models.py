@@ -199,7 +199,7 @@ class LabelTask(models.Model):
             models.Index(fields=["project", "labeler", "labeled_at", "id", "status"], name="task_labeler"),
             models.Index(fields=["project", "labeled_at", "id"], name="task_labeled_at"),
             models.Index(
-                fields=["project", "confidence"], condition=Q(confidence__isnull=False), name="task_confidence"
+                fields=["project", "confidence", "id"], condition=Q(confidence__isnull=False), name="task_confidence"
             ),
         ]
 

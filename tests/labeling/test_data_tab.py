@@ -79,7 +79,7 @@ def mixed(project: Project, labeler: User, labeler2: User, manager: User) -> Pro
             kind=Kind.values[number % 3],
             labeler=(labeler, labeler2)[number % 2] if is_labeled else None,
             labeled_at=now - timedelta(hours=number // 4) if is_labeled else None,
-            confidence=0.5 + number / 50 if number % 2 else None,
+            confidence=0.5 + number // 4 / 10 if number % 2 else None,
         )
         Annotation.objects.create(task=task, label_class_id=(cat, dog)[number % 2], place=0, created_by_event=event)
     return project
@@ -107,21 +107,51 @@ def queries(project: Project, labeler: User) -> list[dict[str, object]]:
     ]
 
 
+def key_of(sort: str, task: LabelTask) -> tuple[Any, ...]:
+    """What a list is sorted by, ascending; those never labeled come at the end."""
+    if sort == "path":
+        return (task.image.path,)
+    if sort == "confidence":
+        return (task.confidence, task.pk)
+    at = task.labeled_at.timestamp() if task.labeled_at else 0
+    return (not at, at, task.pk) if sort == "oldest" else (not at, -at, -task.pk)
+
+
 @pytest.mark.parametrize("few", [0, 2000])
-def test_each_filter_lists_what_it_should_last_labeled_first(
-    mixed: Project, visitor: Client, labeler: User, monkeypatch: pytest.MonkeyPatch, few: int
+@pytest.mark.parametrize("sort", listing.SORTS)
+def test_each_filter_lists_what_it_should_in_each_order(
+    mixed: Project, visitor: Client, labeler: User, monkeypatch: pytest.MonkeyPatch, sort: str, few: int
 ) -> None:
     """SPEC V1: both ways of reading a list, page by page, give what a plain filter and sort would."""
     monkeypatch.setattr(listing, "FEW", few)
     monkeypatch.setattr("labeling.data_tab.PER_PAGE", 3)
     for query in queries(mixed, labeler):
         flat = {name: ",".join(value) if isinstance(value, list) else value for name, value in query.items()}
-        wanted = ImageFilter.parse(flat)
-        rows = filtered_tasks(mixed, wanted).values_list("labeled_at", "pk")
-        expected = [pk for _at, pk in sorted(rows, key=listing._order, reverse=True)]
+        tasks = [
+            task
+            for task in filtered_tasks(mixed, ImageFilter.parse(flat)).select_related("image")
+            if sort != "confidence" or task.confidence is not None
+        ]
+        expected = [task.pk for task in sorted(tasks, key=lambda task: key_of(sort, task))]
+        query = query | ({"sort": sort} if sort else {})
         assert shown(visitor, mixed, **query) == expected, query
         counted = visitor.get(url(mixed, "data/count"), query).content.decode()
         assert f'data-n="{len(expected)}"' in counted, query
+
+
+def test_an_order_stays_with_the_page_and_what_is_done_there(labeled: Project, visitor: Client) -> None:
+    """SPEC V1, V2: by confidence the filter says that only images with a suggestion are there; without it both go."""
+    ids = list(LabelTask.objects.filter(status="labeled").order_by("pk").values_list("pk", flat=True))
+    LabelTask.objects.filter(pk__in=ids[:4]).update(confidence=0.7)
+    page = visitor.get(url(labeled), {"sort": "confidence"})
+    assert [image["task"] for image in page.context["images"]] == ids[:4]
+    assert page.context["here"] == "?sort=confidence&confidence_from=0"
+    assert page.context["off"]["confidence"] == "?"
+    text = page.content.decode()
+    assert '<option value="confidence" selected>Least sure first</option>' in text
+    assert "Approved 4 images" in said(all_of(visitor, labeled, "approve", page.context["here"]))["text"]
+    for unknown in ("rank", "image__project__created_by__password", "-pk"):
+        assert visitor.get(url(labeled), {"sort": unknown}).context["here"] == "?"
 
 
 @pytest.mark.parametrize("few", [0, 2000])
