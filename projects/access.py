@@ -3,6 +3,7 @@
 What a person may not see answers exactly as what does not exist: 404 (SPEC R2).
 """
 
+import logging
 from collections.abc import Iterable
 
 from django.contrib.auth.models import Group, User
@@ -12,6 +13,8 @@ from django.utils.translation import gettext as _
 from guardian.shortcuts import assign_perm, remove_perm
 
 from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
+
+logger = logging.getLogger(__name__)
 
 OWNER_RIGHTS = ("manage_project", "label_project", "review_project", "export_project")
 IMAGES = "dataset__datastore"
@@ -68,8 +71,11 @@ def is_open_to_all(project: Project) -> bool:
 
 
 @transaction.atomic
-def open_to_all(project: Project, is_open: bool) -> None:
-    """Let every labeler of the site in, or only those who are named."""
+def open_to_all(project: Project, is_open: bool, by: User | None = None) -> None:
+    """Let every labeler of the site in, or only those who are named; what ``by`` changes is logged."""
+    if by is not None and is_open != is_open_to_all(project):
+        words = "opened project %s to all labelers" if is_open else "closed project %s to labelers who are not named"
+        logger.info(f"user %s {words}", by.pk, project.pk)
     change = assign_perm if is_open else remove_perm
     change("projects.label_project", role_group(LABELERS), project)
 
@@ -87,8 +93,13 @@ def groups_with(project: Project, right: str) -> set[int]:
 
 
 @transaction.atomic
-def set_people(project: Project, right: str, people: Iterable[User], groups: Iterable[Group] = ()) -> None:
-    """Grant one right of the project to exactly these people and groups (the open door stays as it is)."""
+def set_people(
+    project: Project, right: str, people: Iterable[User], groups: Iterable[Group] = (), by: User | None = None
+) -> None:
+    """Grant one right of the project to exactly these people and groups (the open door stays as it is).
+
+    What ``by`` changes is logged.
+    """
     wanted, named = set(people), set(groups)
     present = set(User.objects.filter(pk__in=people_with(project, right)))
     for user in wanted - present:
@@ -101,6 +112,23 @@ def set_people(project: Project, right: str, people: Iterable[User], groups: Ite
         assign_perm(f"projects.{right}", group, project)
     for group in granted - named:
         remove_perm(f"projects.{right}", group, project)
+    if by is not None:
+        changes: list[tuple[str, str, set[User] | set[Group]]] = [
+            ("gave %s in project %s to", "users", wanted - present),
+            ("gave %s in project %s to", "groups", named - granted),
+            ("took %s in project %s from", "users", present - wanted),
+            ("took %s in project %s from", "groups", granted - named),
+        ]
+        for words, kind, rows_changed in changes:
+            if rows_changed:
+                ids = ", ".join(str(pk) for pk in sorted(row.pk for row in rows_changed))
+                logger.info(f"user %s {words} {kind} %s", by.pk, right, project.pk, ids)
+
+
+def record_refusal(by: User, project: Project, names: Iterable[str]) -> None:
+    """Log that somebody asked for rights that are not theirs to give: which fields of the form (ATTACKS 1)."""
+    told = ", ".join(sorted(name[:40] for name in names))
+    logger.warning("user %s was refused to give rights in project %s: %r", by.pk, project.pk, told)
 
 
 def set_role(user: User, role: str) -> None:

@@ -54,6 +54,7 @@ def details(request: HttpRequest, pk: int) -> HttpResponse:
             _put_beside_fields(form, error)
         else:
             return redirect(f"{reverse('admin:projects_project_details', args=[project.pk])}#{asked.name}")
+    asked.refused(request, project, form)
     project.refresh_from_db()
     return _show(request, project, {asked.name: form}, status=422)
 
@@ -218,6 +219,17 @@ class AccessForm(ConsoleForm):
     reviewers = PeopleField(label=gettext_lazy("Reviewers"), queryset=User.objects.none(), required=False)
     managers = PeopleField(label=gettext_lazy("Managers"), queryset=User.objects.none(), required=False)
 
+    @property
+    def unknown(self) -> set[str]:
+        """The names of fields that came and that this form does not have."""
+        return set(self.data) - set(self.fields) - {"section", "csrfmiddlewaretoken"}
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse fields that this form does not have: no page of ours sends any."""
+        if self.unknown:
+            raise ValidationError(_("Something was sent that can't be set here. Nothing was saved."))
+        return super().clean() or {}
+
     def offer(self, project: Project) -> AccessForm:
         """Offer those who have the role, and those who have the right already; nobody else can be named."""
         roles = {
@@ -252,17 +264,23 @@ class PeopleSection(Section):
         }
         return AccessForm(data, initial=initial).offer(project)
 
+    def refused(self, request: HttpRequest, project: Project, form: forms.BaseForm) -> None:
+        """Only a forged form names somebody who was not offered."""
+        names = set(form.errors) - {NON_FIELD_ERRORS} | cast(AccessForm, form).unknown
+        access.record_refusal(cast(User, request.user), project, names)
+
     def save(self, request: HttpRequest, project: Project, form: AccessForm) -> str:
         """Grant exactly these rights; one's own are neither raised nor given away here (SPEC R3)."""
         given = form.cleaned_data
         managers = {person for person in given["managers"] if person.pk != request.user.pk}
         if request.user.pk in access.people_with(project, "manage_project"):
             managers.add(cast(User, request.user))
-        access.open_to_all(project, given["access"] == "all")
-        access.set_people(project, "label_project", {*given["people"], *managers}, given["groups"])
-        access.set_people(project, "review_project", {*given["reviewers"], *managers})
+        me = cast(User, request.user)
+        access.open_to_all(project, given["access"] == "all", by=me)
+        access.set_people(project, "label_project", {*given["people"], *managers}, given["groups"], by=me)
+        access.set_people(project, "review_project", {*given["reviewers"], *managers}, by=me)
         for right in ("manage_project", "export_project"):
-            access.set_people(project, right, managers)
+            access.set_people(project, right, managers, by=me)
         return _("Saved who may label, review and manage.")
 
 

@@ -35,6 +35,9 @@ class Section:
         """Return the form with something filled in by a button that saves nothing, or None."""
         return None
 
+    def refused(self, request: HttpRequest, project: Project, form: forms.BaseForm) -> None:
+        """Hear that a form was not valid; nothing of it is saved."""
+
     def save(self, request: HttpRequest, project: Project, form: Any) -> str:
         """Save a valid form and say so; the project is locked. Raises ValidationError."""
         raise NotImplementedError
