@@ -27,6 +27,7 @@ from projects.access import lock
 from projects.models import Project
 
 MAX_RANK = 2**31 - 1
+MANY = 10_000
 
 
 @receiver(signals.images_registered)
@@ -74,6 +75,17 @@ def flag_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
     )
     flagged.update(status=Status.NEEDS_REVIEW)
     tasks.filter(Q(status__in=[Status.UNREADABLE, Status.MISSING, Status.QUEUED])).update(status=Status.WAITING)
+
+
+@receiver(signals.refresh_finished)
+def take_stock(added: int, **kwargs: Any) -> None:
+    """Have PostgreSQL look at its tables when very many rows joined.
+
+    It does so by itself, but minutes later; until then it plans as if there were few tasks, and walks over all.
+    """
+    if added >= MANY and connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE projects_image, labeling_labeltask")
 
 
 @receiver(signals.refresh_finished)

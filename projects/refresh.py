@@ -103,7 +103,7 @@ def _finish(refresh: Refresh, project: Project, token: str) -> None:
         if project.state == Project.State.INITIALIZING:
             project.mark_created()
             project.start()
-        signals.refresh_finished.send(sender=Refresh, project=project)
+        signals.refresh_finished.send(sender=Refresh, project=project, added=refresh.added)
 
 
 def _fail(refresh: Refresh, project: Project, token: str, reason: str) -> None:

@@ -11,7 +11,7 @@ images_changed = Signal()
 # Sent inside the transaction that added, merged, retired or brought back classes, or set labels aside or restored them.
 # Arguments: project (its row is locked).
 classes_changed = Signal()
-# Sent after a refresh has ended well. Arguments: project.
+# Sent inside the transaction that ends a refresh well. Arguments: project, added (how many images joined).
 refresh_finished = Signal()
 # Sent inside the transaction that saves the settings of ML assisted labeling. Arguments: project (its row is locked).
 assist_changed = Signal()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import translation
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -27,6 +28,12 @@ def _jobs_run_at_commit(request: pytest.FixtureRequest) -> None:
     """Have what waits for a commit done, as in the real site: tests with a database commit."""
     if "project" in request.fixturenames or "manager" in request.fixturenames:
         request.getfixturevalue("transactional_db")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_language_of_the_site() -> None:
+    """Forget the language of another test's last request, which stays with the thread."""
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from labeling import feeder
+from labeling import feeder, intake
 from labeling.models import LabelTask
 from labeling.submit import submit
 from projects import refresh, refresh_due, signals
@@ -46,6 +46,20 @@ def test_new_images_come_in_random_order_among_those_that_wait_and_none_moves(pr
     assert min(new) < max(before.values())
     assert max(new) > min(before.values())
     assert sorted(new) != new
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite keeps no such statistics by itself")
+def test_postgresql_knows_at_once_that_very_many_images_joined(
+    manager: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it does, it walks over all tasks to find those of a page."""
+    monkeypatch.setattr(intake, "MANY", 30)
+    make.project(manager, make.pictures(tmp_path / "many", 40))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, reltuples FROM pg_class WHERE relname IN ('projects_image', 'labeling_labeltask')"
+        )
+        assert dict(cursor.fetchall()) == {"projects_image": 40, "labeling_labeltask": 40}
 
 
 def test_labels_stay_when_files_go_change_and_come_back(project: Project, labeler: User, tmp_path: Path) -> None:
