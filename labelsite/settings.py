@@ -147,8 +147,13 @@ REDIS_URL = env.str("REDIS_URL", default="")
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
-    # Shared by the web's processes and workers without another server; throttles count in it.
-    else {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": DATA_DIR / "cache"}
+    # Shared by the web's processes and workers without another server; throttles count in it, so a third of it
+    # must not be dropped whenever there are 300 entries, as is Django's custom.
+    else {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": DATA_DIR / "cache",
+        "OPTIONS": {"MAX_ENTRIES": 5_000},
+    }
 }
 
 # --- Queue: the row owns the truth, the queue only wakes somebody up (docs/architecture.md) -----------
