@@ -56,13 +56,24 @@ def standing(project: Project) -> Standing:
     )
 
 
+def has_too_few_left(project: Project, now: Standing) -> bool:
+    """Whether so little is left to label that a training can't repay the time it takes: for boxes, minutes."""
+    if is_certified(project):
+        return not now.left
+    from assist.pipeline.policy import MIN_LEFT_BOXES
+
+    least = MIN_LEFT_BOXES * now.labels if project.is_detection else 1
+    return now.left + now.suggested < least  # suggestions that nobody has on the screen give way to better ones
+
+
 def labels_needed(project: Project) -> int:
     """Return how many labels the next training waits for: half as many again as the last one found."""
-    from assist.pipeline.policy import next_training  # loads numpy: only where assistance is on
+    from assist.pipeline import policy  # loads numpy: only where assistance is on
 
     last = last_training(project)
     found = last.config.get("counted", 0) if last is not None else 0
-    return next_training(found, project.assist_min_labels) if found else project.assist_min_labels
+    growth = policy.GROWTH_BOXES if project.is_detection else policy.GROWTH
+    return policy.next_training(found, project.assist_min_labels, growth) if found else project.assist_min_labels
 
 
 def last_training(project: Project) -> AssistRun | None:
@@ -82,6 +93,8 @@ def next_training_data(project: Project) -> dict[str, int] | None:
     if not project.assist_enabled:
         return None
     now = standing(project)
+    if has_too_few_left(project, now):
+        return None
     return {"labels": now.labels, "needed": now.needed}
 
 
@@ -116,7 +129,7 @@ def due(project: Project) -> str:
     if not project.assist_enabled or not project.is_running or runs.active_run(project):
         return ""
     now = standing(project)
-    if not now.left:
+    if has_too_few_left(project, now):
         return ""
     waits = (now.suggested and is_certified(project)) or now.clustered
     if now.labels >= now.needed and not waits:

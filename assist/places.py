@@ -64,7 +64,7 @@ def hint(project: Project, now: cycle.Standing) -> str:
             "%(n)d suggestion waits to be confirmed first", "%(n)d suggestions wait to be confirmed first", n
         )
         return words % {"n": n}
-    if not now.left:
+    if cycle.has_too_few_left(project, now):
         return _("Nothing is left that a model could help with.")
     if now.labels >= now.needed and now.clustered:
         return _("once the pages of alike images are done")

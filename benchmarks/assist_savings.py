@@ -7,10 +7,11 @@ From the first image to the last, over the API, pages, queue, worker and models 
 The labeler knows the truth and answers blank images by it, but confirms suggestions without looking: what is wrong in
 them slips through. Actions are counted as a person's on the labeling pages: a blank image one key; a page of alike
 images one key for all and one for each odd one; a prelabeled page one to confirm. "If careful" adds one key for each
-wrong suggestion that a careful labeler would mend. Several labels: one key each, or one for all that have it picked; a
-prelabeled page one to confirm, and one for each label to put or take off. Boxes: two for the corners and one for the
-class; one to confirm a page, one for a box to delete, two for one to adjust. The labeler waits while a training is due
-or under way.
+wrong suggestion that a careful labeler would mend. Several labels: one key each, or one for all that have it picked;
+a prelabeled page one to confirm, and one for each label to put or take off. Boxes, counted as in
+assist/pipeline/boxes.py: two for the corners and one for the class, one to confirm a page (blank or not), one for a
+false box or one of a wrong class to delete, two for one to adjust (IoU below 0.7; "strict": below 0.8). The labeler
+waits while a training is due or under way.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from assist.pipeline.boxes import CONFIRM, Boxes, actions
 from benchmarks.label_to_the_end import ROOT, SETS, Site, Truth, read_truth
 
-SOON = 4.0  # seconds in which a training that is due begins, unless pages have to be done first
-MIN_OVERLAP = 0.5  # of a suggested box and a true one, to be the same object
-CLOSE = 0.8  # so much overlap needs no adjustment
+# Seconds in which a training that is due begins, unless pages have to be done first; with boxes nothing has to.
+SOON = {"multiclass": 4.0, "multilabel": 4.0, "detection": 60.0}
+POLL = {"multiclass": 0.2, "multilabel": 0.2, "detection": 2.0}  # seconds between two looks at a run under way
+FIRST = 120  # images, after which boxes are counted apart, as one detector trained on so many would be
+STRICT = 0.8  # overlap of somebody who adjusts every box that is not as tight as that
 
 
 @dataclass
@@ -39,11 +45,13 @@ class Tally:
     """What one pass over a set cost."""
 
     images: int = 0
-    actions: int = 0
+    actions: float = 0
     careful: int = 0  # more actions that a careful labeler would have made
     confirmed: int = 0
     wrong: int = 0  # of the confirmed
     kinds: Counter[str] = field(default_factory=Counter)
+    strict: float = 0  # actions of somebody who adjusts more boxes
+    by_image: list[float] = field(default_factory=list)  # actions of each image with boxes, in the order of labeling
     waited: float = 0.0
 
 
@@ -78,10 +86,12 @@ class Labeler:
             if newest and newest[0]["state"] == "failed":
                 sys.exit(f"{newest[0]['kind']} failed: {newest[0]['error']}")
             now = get(self.site, self.key, f"projects/{self.project}/progress/")
-            due = now["next_training"]["labels"] >= now["next_training"]["needed"] and sum(now["pending"].values())
-            if newest and not busy and not (due and time.monotonic() < started + SOON):
+            next_one = now["next_training"]  # none when too little is left for a training to be worth it
+            due = next_one and next_one["labels"] >= next_one["needed"] and sum(now["pending"].values())
+            begun = newest or self.task_type == "detection"  # others are grouped before anybody labels
+            if begun and not busy and not (due and time.monotonic() < started + SOON[self.task_type]):
                 break
-            time.sleep(0.2)
+            time.sleep(POLL[self.task_type])
         self.tally.waited += time.monotonic() - started
 
     def names(self, item: dict[str, Any]) -> Any:
@@ -112,13 +122,19 @@ class Labeler:
     def answer_boxes(self, item: dict[str, Any], known: Any, is_suggested: bool) -> dict[str, Any]:
         """Boxes are always mended: nobody confirms a page of boxes without looking."""
         boxes = [{"label_class": self.ids[name], "box": box} for name, box in known]
-        if not is_suggested:
-            self.tally.actions += 3 * len(known) or 1
-            return {"id": item["id"], "boxes": boxes}
-        self.tally.confirmed += 1
-        actions = box_actions([(self.ids[name], box) for name, box in known], item["prelabels"])
-        self.tally.wrong += actions > 0
-        self.tally.actions += actions
+        true = as_boxes([(self.ids[name], box) for name, box in known])
+        said = as_boxes([(label["label_class"], label["box"]) for label in item["prelabels"] or ()])
+        said.scores = np.array([label["confidence"] for label in item["prelabels"] or ()], float)
+        spent = actions(said, true)
+        if is_suggested:
+            self.tally.confirmed += 1
+            self.tally.wrong += spent > CONFIRM
+        self.tally.actions += spent
+        self.tally.strict += actions(said, true, STRICT)
+        self.tally.by_image.append(spent)
+        if len(self.tally.by_image) % 20 == 0:  # a detector takes its time
+            now = float(np.mean(self.tally.by_image[-20:]))
+            print(f"{len(self.tally.by_image)} images, {now:.1f} actions for each of the last 20", file=sys.stderr)
         return {"id": item["id"], "boxes": boxes}
 
     def count_page(self, page: dict[str, Any]) -> None:
@@ -126,10 +142,10 @@ class Labeler:
         items = page["items"]
         self.tally.images += len(items)
         self.tally.kinds[page["kind"]] += len(items)
+        if self.task_type == "detection":
+            return  # counted image by image
         if page["kind"] == "prelabeled":
             self.tally.actions += 1
-            return
-        if self.task_type == "detection":
             return
         sets = [tuple(self.names(item)) for item in items]
         if page["kind"] == "manual":
@@ -150,28 +166,9 @@ def set_actions(sets: list[tuple[str, ...]]) -> int:
     return max(total, 1)
 
 
-def box_actions(known: list[tuple[int, list[float]]], said: list[dict[str, Any]]) -> int:
-    """Return what it takes to make the suggested boxes right: 1 to delete, 2 to adjust, 3 to draw, 1 for a class."""
-    left = list(known)
-    total = 0
-    for label in sorted(said, key=lambda label: -(label["confidence"] or 0)):
-        best = max(left, key=lambda one: (overlap(one[1], label["box"]), one[0] == label["label_class"]), default=None)
-        if best is None or overlap(best[1], label["box"]) < MIN_OVERLAP:
-            total += 1
-            continue
-        left.remove(best)
-        total += (best[0] != label["label_class"]) + 2 * (overlap(best[1], label["box"]) < CLOSE)
-    return total + 3 * len(left)
-
-
-def overlap(a: list[float], b: list[float]) -> float:
-    """Return the intersection over union of two boxes."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / (a[2] * a[3] + b[2] * b[3] - both)
+def as_boxes(labels: list[tuple[int, list[float]]]) -> Boxes:
+    """Return classes and boxes as arrays."""
+    return Boxes(np.array([box for _name, box in labels]), np.array([name for name, _box in labels]))
 
 
 def get(site: Site, key: str, path: str) -> Any:
@@ -205,7 +202,7 @@ def run_set(site: Site, key: str, folder: Path, assisted: bool, options: argpars
         )
     )  # fmt: skip
     if assisted:
-        settings: dict[str, Any] = {"enabled": True, "device": options.device}
+        settings: dict[str, Any] = {"enabled": True, "device": options.device, "network": options.network}
         if options.fixed and task_type == "multilabel":
             settings["threshold"] = 0.0
         patch(site, key, f"projects/{project}/", {"assist": settings})
@@ -222,6 +219,8 @@ def run_set(site: Site, key: str, folder: Path, assisted: bool, options: argpars
         "weights": trainings[0]["config"]["weights"] if trainings else "-",
         "images": tally.images,
         "actions an image": round((tally.actions + (tally.careful if careful else 0)) / tally.images, 3),
+        "after the first 120": round(float(np.mean(tally.by_image[FIRST:])), 3) if tally.by_image else "-",
+        "strict": round(tally.strict / tally.images, 3) if tally.by_image else "-",
         "if careful": round((tally.actions + tally.careful) / tally.images, 3),
         "prelabeled": round(tally.confirmed / tally.images, 3),
         "clustered": round(tally.kinds["clustered"] / tally.images, 3),
@@ -239,6 +238,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=["cls_sign_digits", "cls_trashnet"])
     parser.add_argument("--weights", type=Path, help="a folder with pretrained weights (default: weights in --data)")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--network", default="mobilenet_v2", help="mobilenet_v2 or resnet50, say")
     parser.add_argument("--fixed", action="store_true", help="several labels: a fixed threshold and careful labelers")
     parser.add_argument("--only-on", action="store_true", help="leave out the pass without assistance")
     parser.add_argument("--keep", type=Path, help="a folder for the site's data, which is kept")

@@ -93,6 +93,12 @@ def ungroup(project: Project) -> int:
     )
 
 
+def mix_in(tasks: LabelTaskQuerySet) -> int:
+    """Hand blank tasks out among the suggestions, in the random order, and not after them; return how many."""
+    blank = tasks.filter(status__in=UNCLAIMED, kind=Kind.MANUAL)
+    return blank.update(priority=PRIORITY[Kind.PRELABELED])
+
+
 def queue_anew(project: Project) -> None:
     """Let the feeder fill the queue from the start, as other images come first now; nobody loses an open page."""
     LabelTask.objects.in_project(project).filter(status=Status.QUEUED).update(status=Status.WAITING)

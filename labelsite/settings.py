@@ -30,6 +30,7 @@ ASSIST_WEIGHTS_DIR = env.str("ASSIST_WEIGHTS_DIR", default="")
 ASSIST_DEVICES = env.list("ASSIST_DEVICES", default=[])
 # Whether torchvision may fetch its pretrained weights; a site without internet gets them by import_weights.
 ASSIST_DOWNLOAD = env.bool("ASSIST_DOWNLOAD", default=True)
+ASSIST_TRAINING_MINUTES = env.float("ASSIST_TRAINING_MINUTES", default=30)  # a detector's training takes at most
 ASSIST_STEPS = env.int("ASSIST_STEPS", default=0)  # of training a network; 0: what suits it
 # Runs in the worker's own process instead of a child: for a debugger, and for tests.
 ASSIST_IN_PROCESS = env.bool("ASSIST_IN_PROCESS", default=False)

@@ -63,6 +63,9 @@ def create_project(
     """
     pairs = list(classes)
     names = check_class_names(pair[0] for pair in pairs)
+    chosen = dict(assist or {})
+    if task_type == Project.TaskType.DETECTION:
+        chosen.setdefault("min_labels", Project.FIRST_TRAINING_BOXES)
     project = Project(
         name=name.strip(),
         task_type=task_type,
@@ -71,7 +74,7 @@ def create_project(
         instructions_text=instructions_text,
         incremental_refresh=incremental_refresh,
         created_by=created_by,
-        **{ASSIST_FIELDS[key]: value for key, value in (assist or {}).items()},
+        **{ASSIST_FIELDS[key]: value for key, value in chosen.items()},
     )
     project.full_clean()
     project.save()

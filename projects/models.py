@@ -188,6 +188,8 @@ class Project(models.Model):
         MULTILABEL = "multilabel", _("Image classification, several classes per image")
         DETECTION = "detection", _("Object detection, a box for each object")
 
+    FIRST_TRAINING_BOXES = 40  # labels before the first training with boxes, where nobody chose: they say and save more
+
     class State(models.TextChoices):
         INITIALIZING = "initializing", _("Initializing")
         CREATED = "created", _("Created")

@@ -106,6 +106,9 @@ class Draft:
         return step.form(initial=self._initial(step)).offer_to(self._user)
 
     def _initial(self, step: Step) -> dict[str, Any]:
+        if step.name == "assist":
+            is_detection = self.value("details", "task_type") == Project.TaskType.DETECTION
+            return {"min_labels": Project.FIRST_TRAINING_BOXES} if is_detection else {}
         if step.name != "data":
             return {}
         default = Datastore.objects.filter(is_default=True).first()

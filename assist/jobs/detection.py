@@ -1,7 +1,7 @@
 """The runs of projects with boxes: a detector is trained, judged by the actions that it saves, and its boxes shown.
 
 Every fifth blind image is kept aside for good: the detector never sees it. There is no promise for boxes; what is shown
-is measured instead (docs/assist.md).
+is measured instead (docs/assist.md). Each training goes on from the last one's detector.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.db.models import F
 from django.utils.translation import gettext as _
 from PIL import Image as Pillow
 
 from assist import runs
+from assist.cycle import newest_model
 from assist.jobs import sharding
 from assist.jobs.features import weights_folder
 from assist.jobs.work import Outcome, Unusable, Work
@@ -31,7 +33,7 @@ from assist.pipeline.weights import WrongWeights
 from labeling import feeder, suggestions
 from labeling.answers import InvalidAnswer, Label, fit_box
 from labeling.current import current_labels
-from labeling.models import Kind, LabelTask
+from labeling.models import Kind, LabelTask, LabelTaskQuerySet
 from labeling.suggestions import Suggestion
 from projects.models import Image, Project
 
@@ -102,6 +104,7 @@ def train(work: Work) -> Outcome:
     if len(drawn) - len(seen) < MIN_ASIDE:
         raise Unusable(_("Too few labeled images to keep some aside to judge the model by. Label more."))
     name = DETECTORS.get(work.project.assist_network, detectors.FAST)
+    earlier = earlier_detector(work, name, classes)
     given = samples(work, seen, 0.1)
     losses: list[list[float]] = []
 
@@ -122,12 +125,17 @@ def train(work: Work) -> Outcome:
             work.run.seed,
             steps=settings.ASSIST_STEPS or None,
             download=settings.ASSIST_DOWNLOAD,
+            seconds=60 * settings.ASSIST_TRAINING_MINUTES,
+            earlier=earlier,
         )
     except WrongWeights as error:
         raise Unusable(str(error)) from error
     seconds = time.monotonic() - started
     work.configure(network=name, weights=made.source, weights_words=made.words, classes=classes)
+    made.seen = sorted({*made.seen, *(one.task.pk for one in seen)})
     work.log(f"{name}: {made.words}")
+    if earlier is not None:
+        work.log(_("it went on from the last training's model"))
     words = _("trained on %(n)d images with %(m)d boxes in %(s).0f s")
     n_boxes = sum(len(one.boxes) for one in seen)
     work.log(words % {"n": len(given), "m": n_boxes, "s": seconds})
@@ -140,6 +148,17 @@ def train(work: Work) -> Outcome:
         "fit_seconds": round(seconds, 1),
     }
     return Outcome(metrics, {"detector": "detector.pt"}, follow=AssistRun.Kind.VALIDATION, model=work.run)
+
+
+def earlier_detector(work: Work, name: str, classes: list[int]) -> detectors.Detector | None:
+    """Return the last training's detector, if it is of this kind and for these classes: it goes on learning."""
+    last = newest_model(work.project)
+    if last is None or (last.config.get("network"), last.config.get("classes")) != (name, classes):
+        return None
+    try:
+        return load(work, last)
+    except Unusable:  # its files have gone
+        return None
 
 
 def load(work: Work, training: AssistRun) -> detectors.Detector:
@@ -156,7 +175,8 @@ def validate(work: Work, training: AssistRun) -> Outcome:
     """Judge the detector by the images that were kept aside, and choose from which score its boxes are shown."""
     classes = training.config["classes"]
     made = load(work, training)
-    drawn = [one for one in read_boxes(work.project, classes) if one.is_aside]
+    seen = set(made.seen)  # an image that was rejected comes back blank, but may have been learned before
+    drawn = [one for one in read_boxes(work.project, classes) if one.is_aside and one.task.pk not in seen]
     pictures = Pictures(work.project, SIDE)
     opened = [
         (one, picture)
@@ -363,6 +383,7 @@ def publish(work: Work, project: Project, training: AssistRun, found: list[Sugge
         raise Unusable(_("The classes changed meanwhile, so this model is not used. The next training has them."))
     suggestions.withdraw(suggested_tasks(project))
     suggestions.suggest(project, found)
+    suggestions.mix_in(blank_for_good(project))
     filled = set(LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED).values_list("pk", flat=True))
     Prediction.objects.bulk_create(
         (
@@ -383,6 +404,11 @@ def publish(work: Work, project: Project, training: AssistRun, found: list[Sugge
     n_filled = sum(item.task in filled for item in found)
     work.log(_("%(n)d images with %(m)d boxes") % {"n": n_filled, "m": n_boxes})
     return {"suggested": n_filled, "boxes": n_boxes}
+
+
+def blank_for_good(project: Project) -> LabelTaskQuerySet:
+    """Return the images that get no boxes, so that models can be judged by them."""
+    return LabelTask.objects.in_project(project).alias(turn=F("rank") % BLANK_EVERY).filter(turn=0)
 
 
 def prepare(project: Project) -> None:

@@ -88,11 +88,11 @@ def match(found: Boxes, truth: Boxes) -> np.ndarray:
     return matched
 
 
-def actions(found: Boxes, truth: Boxes) -> float:
+def actions(found: Boxes, truth: Boxes, tight: float = TIGHT) -> float:
     """Return how many actions it takes to make the truth of shown boxes."""
     matched = match(found, truth)
     hits = matched >= MATCH
-    loose = hits & (matched < TIGHT)
+    loose = hits & (matched < tight)
     missing = len(truth) - int(hits.sum())
     return CONFIRM + FALSE * int((~hits).sum()) + LOOSE * int(loose.sum()) + MISSING * missing
 
@@ -122,6 +122,7 @@ class Thresholds:
 
 
 NEVER = 1.01
+BORROWED = 5  # boxes of all classes that count beside those of one class
 
 
 def thresholds_by_actions(
@@ -134,7 +135,7 @@ def thresholds_by_actions(
     choices = []
     for alone in (False, True) if exclusive is None else (exclusive,):
         seen = [boxes.without_shared_spots() if alone else boxes for boxes in found]
-        by_class = [_threshold_of(number, seen, truth) for number in range(n_classes)]
+        by_class = _thresholds(seen, truth, n_classes)
         draft = Thresholds(by_class, alone, 0.0, 0.0)
         cost = float(np.mean([actions(draft.shown(b), t) for b, t in zip(found, truth, strict=True)])) if truth else 0.0
         by_hand = CONFIRM + MISSING * float(np.mean([len(t) for t in truth])) if truth else 0.0
@@ -142,22 +143,43 @@ def thresholds_by_actions(
     return min(choices, key=lambda choice: choice.actions)
 
 
-def _threshold_of(number: int, found: Sequence[Boxes], truth: Sequence[Boxes]) -> float:
-    """Return the best threshold of one class: the cost of all cuts in one pass, from the best score down."""
-    scores, gains = [np.zeros(0)], [np.zeros(0)]
-    for boxes, true in zip(found, truth, strict=True):
-        mine = boxes.take(np.flatnonzero(boxes.classes == number))
-        matched = match(mine, true)
-        gain = np.where(matched >= TIGHT, MISSING, np.where(matched >= MATCH, MISSING - LOOSE, -FALSE))
-        scores.append(mine.scores)
-        gains.append(gain)
-    score, gain = np.concatenate(scores), np.concatenate(gains)
-    order = np.argsort(-score, kind="stable")
-    total = np.cumsum(gain[order])
-    ends = np.flatnonzero(np.diff(score[order], append=-np.inf))  # equal scores pass together
-    if not len(ends) or total[ends].max() <= 0:
-        return NEVER
-    return float(score[order][ends[total[ends].argmax()]])
+class _Cuts:
+    """What it gains in actions, against showing none, to cut through the scores of boxes: all cuts in one pass."""
+
+    def __init__(self, scores: np.ndarray, gains: np.ndarray) -> None:
+        order = np.argsort(-scores, kind="stable")
+        ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # equal scores pass together
+        self.scores = scores[order][ends]
+        self.totals = np.cumsum(gains[order])[ends]
+
+    def gain(self, scores: np.ndarray) -> np.ndarray:
+        """Return what it gains to show all boxes of these scores or better."""
+        return np.append(0.0, self.totals)[np.searchsorted(-self.scores, -scores, side="right")]
+
+
+def _thresholds(found: Sequence[Boxes], truth: Sequence[Boxes], n_classes: int) -> list[float]:
+    """Return the best threshold of each class. A class that has few true boxes to judge by borrows from all of them."""
+    if not truth:
+        return [NEVER] * n_classes
+    rows = [(boxes.scores, boxes.classes, _gains(boxes, true)) for boxes, true in zip(found, truth, strict=True)]
+    scores, classes, gains = (np.concatenate(column) for column in zip(*rows, strict=True))
+    counts = np.bincount(np.concatenate([true.classes for true in truth]), minlength=n_classes)
+    everything, n_true = _Cuts(scores, gains), max(1, int(counts.sum()))
+    chosen = []
+    for number in range(n_classes):
+        mine = _Cuts(scores[classes == number], gains[classes == number])
+        at = np.union1d(mine.scores, everything.scores)[::-1]
+        borrowed = BORROWED / n_true if counts[number] < n_true else 0.0
+        total = mine.gain(at) + borrowed * everything.gain(at)
+        best = int(total.argmax()) if len(total) else 0
+        chosen.append(float(at[best]) if len(total) and total[best] > 0 else NEVER)
+    return chosen
+
+
+def _gains(found: Boxes, truth: Boxes) -> np.ndarray:
+    """Return how many actions each box saves when it is shown."""
+    matched = match(found, truth)
+    return np.where(matched >= TIGHT, MISSING, np.where(matched >= MATCH, MISSING - LOOSE, -FALSE))
 
 
 @dataclass(frozen=True)

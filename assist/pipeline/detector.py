@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ MOST = 6_000  # images that a training sees; they lie in memory, made small
 MOST_BOXES = 300  # found in one image
 LEAST_SCORE = 0.02
 BODY_RATE = 0.2  # of the head's, for the pretrained body: its weights are good already
+GPU_STEPS = 4  # as many steps as on a CPU
+RISE = 0.15  # of the training
 EVERY = 10  # steps from one report to the next
 Progress = Callable[[float, dict[str, float]], None]
 
@@ -51,8 +55,8 @@ class _Kind:
 
     short: int  # side of the image as the network sees it
     long: int
-    batch: int
-    steps: int  # of training
+    batch: int  # on a GPU; half of it on a CPU
+    steps: int  # of training on a CPU
     rate: float
     pretrained: models.WeightsEnum | None  # on COCO
     backbone: tuple[str, models.WeightsEnum]  # else a backbone's, on ImageNet
@@ -60,13 +64,13 @@ class _Kind:
 
 _KINDS = {
     "fcos_mobilenet_v2": _Kind(
-        320, 448, 8, 400, 2e-3, None, ("mobilenet_v2", models.MobileNet_V2_Weights.IMAGENET1K_V2)
+        320, 448, 8, 200, 2e-3, None, ("mobilenet_v2", models.MobileNet_V2_Weights.IMAGENET1K_V2)
     ),
     "fasterrcnn_mobilenet_v3_large_320_fpn": _Kind(
         320,
         640,
         8,
-        400,
+        200,
         1e-3,
         detection.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1,
         ("mobilenet_v3_large", models.MobileNet_V3_Large_Weights.IMAGENET1K_V1),
@@ -75,7 +79,7 @@ _KINDS = {
         640,
         1024,
         4,
-        1200,
+        300,
         3e-4,
         detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
         ("resnet50", models.ResNet50_Weights.IMAGENET1K_V2),
@@ -108,6 +112,7 @@ class Detector:
     n_classes: int
     source: str  # "torchvision", "local" or "none"
     words: str
+    seen: list[int] = field(default_factory=list)  # what it was ever trained on, in the caller's numbers
 
     def predict(
         self, images: Iterable[Image.Image | None], device: str = "cpu", batch_size: int = 8
@@ -133,7 +138,7 @@ class Detector:
     def save(self, file: Path) -> None:
         """Write the detector as tensors."""
         state = {key: value.cpu() for key, value in self.model.state_dict().items()}
-        kept = {"name": self.name, "n_classes": self.n_classes, "source": self.source, "words": self.words}
+        kept = {key: getattr(self, key) for key in ("name", "n_classes", "source", "words", "seen")}
         weights.write({**kept, "state": state}, file)
 
     @classmethod
@@ -147,6 +152,7 @@ class Detector:
                 found["n_classes"],
                 found["source"],
                 found["words"],
+                found.get("seen", []),
             )
             weights.fill(made.model, found["state"], made.name)
         except WrongWeights:
@@ -280,29 +286,38 @@ def train(
     seed: int = 0,
     steps: int | None = None,
     download: bool = True,
+    seconds: float = math.inf,
+    earlier: Detector | None = None,
 ) -> Detector:
-    """Train a detector on images with boxes; `progress` hears how far it is and the loss, and may raise to stop it."""
+    """Train a detector on images with boxes; `progress` hears how far it is and the loss, and may raise to stop it.
+
+    It ends after so many steps or seconds, whichever comes first, and learns ever more slowly towards that end. It goes
+    on from an earlier detector of the same kind and classes, where there is one.
+    """
     if not samples:
         raise ValueError("there is no image with boxes to train on")
     where, kind = torch.device(device), _KINDS.get(name) or _KINDS[FAST]
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    detector = start(name, n_classes, weights_dir, download)
+    detector = earlier or start(name, n_classes, weights_dir, download)
     chosen = rng.choice(len(samples), min(len(samples), MOST), replace=False)
     shrunk = [_shrink(samples[number], kind, _first_class(name)) for number in chosen]
     model = detector.model.to(where).to(memory_format=torch.channels_last)
     model.train()
     if detector.source != "none":
         _keep_pretrained(detector)
-    total = steps or kind.steps * (2 if where.type == "cuda" else 1)
-    optimizer = torch.optim.AdamW(_groups(model, kind.rate), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=total, pct_start=0.15
-    )
+    is_gpu = where.type == "cuda"
+    total = steps or kind.steps * (GPU_STEPS if is_gpu else 1)
+    groups = _groups(model, kind.rate)
+    optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
+    rates = [group["lr"] for group in groups]
+    begun, done = time.monotonic(), 0.0
     scaler = torch.amp.GradScaler(where.type, enabled=where.type == "cuda")
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98))
     augment = _augment()
-    for step, batch in enumerate(_endless(len(shrunk), kind.batch, total, rng), start=1):
+    for step, batch in enumerate(_endless(len(shrunk), kind.batch if is_gpu else kind.batch // 2, total, rng), start=1):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _pace(done)
         images, targets = zip(*(augment(*shrunk[number]) for number in batch), strict=True)
         given = [image.to(where).float() / 255 for image in images]
         wanted = [
@@ -319,12 +334,21 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         scaler.step(optimizer)
         scaler.update()
-        schedule.step()
         average.update_parameters(model)
-        if progress is not None and (step % EVERY == 0 or step == total):
-            progress(step / total, {"loss": float(loss.detach())})
+        done = min(1.0, max(step / total, (time.monotonic() - begun) / seconds))
+        if progress is not None and (step % EVERY == 0 or done == 1):
+            progress(done, {"loss": float(loss.detach())})
+        if done == 1:
+            break
     detector.model = average.module.cpu().eval()
     return detector
+
+
+def _pace(done: float) -> float:
+    """Return the share of the full rate: it rises over the first part of the training, then falls to nothing."""
+    if done < RISE:
+        return 0.04 + 0.48 * (1 - math.cos(math.pi * done / RISE))
+    return 0.5 * (1 + math.cos(math.pi * (done - RISE) / (1 - RISE)))
 
 
 def _shrink(sample: Sample, kind: _Kind, first: int) -> tuple[tv_tensors.Image, dict[str, Any]]:

@@ -7,6 +7,8 @@ from scipy.special import bdtr
 
 FIRST_BATCH = 100  # blind labels before the first training
 GROWTH = 1.5  # then a training each time that blind labels have grown by so much
+GROWTH_BOXES = 2.0  # the same for boxes, where a training takes minutes
+MIN_LEFT_BOXES = 0.25  # of the labels so far must be left to label, or a training is not worth its minutes
 MAX_CONFIRMED = 400  # confirmed prelabels that training sees, at most
 MAX_TRAINING = 8_000  # labels that training sees, at most
 PAGE = 9  # images of one predicted class on a prelabeled page, and of a cluster

@@ -32,13 +32,25 @@ def test_actions_are_counted_as_people_act() -> None:
 def test_each_class_gets_the_threshold_that_costs_least() -> None:
     truth = [at((0, 0, 0, 1), (50, 0, 1, 1))] * 10
     sure = at((0, 0, 0, 0.9), (20, 20, 0, 0.5), (50, 0, 1, 0.3), (90, 90, 1, 0.1))
-    found = boxes.thresholds_by_actions([sure] * 10, truth, 3)
-    assert found.by_class == [0.9, 0.3, boxes.NEVER]  # nothing is known of the third class
+    found = boxes.thresholds_by_actions([sure] * 10, truth, 2)
+    assert found.by_class == [0.9, 0.3]
     assert (found.actions, found.by_hand) == (1, 7)
     assert found.worthwhile
     useless = boxes.thresholds_by_actions([at((80, 80, 0, 0.9))] * 10, truth, 2)
     assert useless.by_class == [boxes.NEVER] * 2
     assert not useless.worthwhile and not len(useless.shown(sure))
+
+
+def test_a_class_that_few_boxes_can_judge_borrows_from_all() -> None:
+    """After 40 images eight are kept aside: a class that is rare in them must not stay unseen."""
+    sure = at((0, 0, 0, 0.9), (20, 20, 0, 0.5), (50, 0, 0, 0.4), (90, 90, 0, 0.1))
+    truth = [at((0, 0, 0, 1), (50, 0, 0, 1))] * 10
+    found = boxes.thresholds_by_actions([sure] * 10, truth, 2)
+    assert found.by_class == [0.4, 0.4]  # nobody drew the second class on these images
+    once = boxes.thresholds_by_actions([*[sure] * 10, at((0, 0, 1, 0.2))], [*truth, NONE], 2)
+    assert once.by_class == [0.4, 0.4]  # a single false box does not tell much
+    often = boxes.thresholds_by_actions([*[sure] * 10, *[at((0, 0, 1, 0.5))] * 20], [*truth, *[NONE] * 20], 2)
+    assert often.by_class == [0.4, boxes.NEVER] or often.by_class[1] > 0.5  # twenty do
 
 
 def test_classes_that_exclude_each_other_have_one_box_a_spot_if_that_helps() -> None:

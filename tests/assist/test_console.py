@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from assist.models import AssistRun, Prediction
@@ -33,6 +34,14 @@ def visitor(manager: User) -> Client:
 
 def page(project: Project, rest: str) -> str:
     return f"/admin/projects/project/{project.pk}/{rest}"
+
+
+@pytest.mark.parametrize(("task_type", "first"), [("detection", 40), ("multiclass", 100)])
+def test_the_wizard_proposes_an_earlier_first_training_for_boxes(visitor: Client, task_type: str, first: int) -> None:
+    visitor.post(reverse("admin:projects_project_step", args=["details"]), {"name": "new", "task_type": task_type})
+    text = visitor.get(reverse("admin:projects_project_step", args=["assist"])).content.decode()
+    (field,) = [tag for tag in text.split("<input ") if 'name="min_labels"' in tag]
+    assert f'value="{first}"' in field
 
 
 def test_the_dashboard_shows_the_next_training_the_worth_and_the_runs(

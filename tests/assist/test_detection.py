@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import F
 from django.test import Client
 
-from assist import runs
+from assist import cycle, runs
+from assist.jobs.detection import earlier_detector
 from assist.jobs import helping, sharding
+from assist.jobs.work import Work
 from assist.models import AssistRun
-from labeling import queue
+from labeling import feeder, queue
 from labeling.models import Kind, LabelTask
 from labeling.submit import submit
 from projects.models import Project
@@ -22,7 +25,7 @@ from tests import make
 @pytest.fixture
 def assisted(manager: User, labeler: User, tmp_path: Path, settings: Any) -> Project:
     """A project of twenty small images, twelve of them with a box, whose detectors train for a moment only."""
-    settings.ASSIST_STEPS = 2
+    settings.ASSIST_STEPS = 1
     project = make.project(manager, make.pictures(tmp_path / "images", 20), "detection", ("digit", "line"))
     for rank, task in enumerate(LabelTask.objects.order_by("pk")):
         LabelTask.objects.filter(pk=task.pk).update(rank=rank)
@@ -32,6 +35,13 @@ def assisted(manager: User, labeler: User, tmp_path: Path, settings: Any) -> Pro
     project.assist_enabled, project.assist_device = True, "cpu"
     project.save()
     return project
+
+
+def take_for_good(validation: AssistRun) -> None:
+    """Let all boxes of the first class be shown."""
+    thresholds = {**validation.metrics["thresholds"], "by_class": [0.0, 2.0], "exclusive": False}
+    validation.metrics |= {"used": True, "thresholds": thresholds}
+    validation.save()
 
 
 def test_a_detector_is_trained_judged_and_its_boxes_are_filled_in(
@@ -51,9 +61,8 @@ def test_a_detector_is_trained_judged_and_its_boxes_are_filled_in(
             and "by hand" in client.get(f"/admin/projects/project/{assisted.pk}/runs/").content.decode()
         )
 
-    # Two steps teach nothing; from here on it is taken for a good one.
-    validation.metrics |= {"used": True, "thresholds": {**validation.metrics["thresholds"], "by_class": [0.0, 2.0]}}
-    validation.save()
+    # One step teaches nothing; from here on it is taken for a good one.
+    take_for_good(validation)
     runs.enqueue(assisted, AssistRun.Kind.INFERENCE)
     inference = AssistRun.objects.get(kind="inference")
     assert inference.state == "done" and inference.metrics["boxes"] > 0, inference.log
@@ -66,6 +75,55 @@ def test_a_detector_is_trained_judged_and_its_boxes_are_filled_in(
     submit(page, [{"id": task.pk, "boxes": [{k: box[k] for k in ("label_class", "box")} for box in task.prelabels]}])
     task.refresh_from_db()
     assert task.status == "labeled" and task.annotations.count() == len(task.prelabels)
+
+
+def test_a_training_goes_on_from_the_last_one_and_never_judges_by_what_it_learned(
+    assisted: Project, labeler: User
+) -> None:
+    runs.enqueue(assisted)
+    first = AssistRun.objects.get(kind="training")
+    LabelTask.objects.filter(rank=1).update(rank=25)  # learned, then rejected and labeled on a blank page again
+    runs.enqueue(assisted)
+    second, validation = AssistRun.objects.filter(pk__gt=first.pk).exclude(follows=first).order_by("pk")
+    words = "it went on from the last training's model"
+    assert words in second.log and words not in first.log
+    assert second.metrics["aside"] == 4 and validation.metrics["judges"] == 3
+
+    assisted.assist_network = "resnet50"  # another kind of detector begins anew
+    assisted.save()
+    assert earlier_detector(Work(second, second.token), "fasterrcnn_resnet50_fpn_v2", second.config["classes"]) is None
+
+
+def test_images_that_stay_blank_come_among_those_with_boxes(assisted: Project, labeler: User) -> None:
+    """Else the last ones would judge a model that nobody needs any more."""
+    runs.enqueue(assisted)
+    validation = AssistRun.objects.get(kind="validation")
+    take_for_good(validation)
+    LabelTask.objects.filter(rank=15).update(rank=40)
+    LabelTask.objects.filter(rank__in=(16, 17)).update(rank=F("rank") + 40)
+    runs.enqueue(assisted, AssistRun.Kind.INFERENCE)
+    inference = AssistRun.objects.get(kind="inference")
+    assert inference.state == "done" and inference.metrics["suggested"], inference.log
+    feeder.feed(assisted.pk)
+    queued = list(LabelTask.objects.in_project(assisted).queued().values_list("rank", "kind"))
+    assert (40, Kind.MANUAL) in queued[:-1] and queued[-1] == (57, Kind.PRELABELED)
+
+
+def test_boxes_are_trained_early_then_at_every_doubling_and_not_for_a_last_few(
+    assisted: Project, labeler: User
+) -> None:
+    assert assisted.assist_min_labels == 40  # nobody chose; 100 for classes
+    Project.objects.update(assist_min_labels=10)
+    assisted.refresh_from_db()
+    assert cycle.next_training_data(assisted) == {"labels": 12, "needed": 10}
+    assert cycle.due(assisted) == AssistRun.Kind.TRAINING
+    runs.enqueue(assisted)
+    assert cycle.next_training_data(assisted) == {"labels": 12, "needed": 24}
+    for _number in range(6):
+        page = make.page(assisted, labeler, 1)
+        submit(page, make.answers(page, boxes=[{"label_class": make.class_ids(assisted)[0], "box": [4, 4, 30, 20]}]))
+    assert cycle.next_training_data(assisted) is None  # two are left of twenty
+    assert not cycle.due(assisted)
 
 
 def test_without_a_box_there_is_nothing_to_learn(assisted: Project, labeler: User) -> None:

@@ -19,8 +19,9 @@ def _no_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    small = dataclasses.replace(detector._KINDS[detector.FAST], short=96, long=128)
-    monkeypatch.setitem(detector._KINDS, detector.FAST, small)
+    for name in (detector.FAST, detector.STRONG):
+        small = dataclasses.replace(detector._KINDS[name], short=96, long=128)
+        monkeypatch.setitem(detector._KINDS, name, small)
 
 
 def scene(rng: np.random.Generator, boxes: int) -> Sample:
@@ -50,6 +51,33 @@ def test_a_detector_trains_predicts_and_is_kept(tmp_path: Path) -> None:
             assert (one.boxes[:, :2] >= 0).all()
             assert (one.boxes[:, :2] + one.boxes[:, 2:] <= (90.01, 60.01)).all()
             assert set(one.classes) <= {0, 1}
+
+
+def test_a_training_ends_after_its_time_and_the_next_one_goes_on_from_there(tmp_path: Path) -> None:
+    samples = [scene(np.random.default_rng(1), 2)] * 2
+    heard: list[float] = []
+    made = detector.train(
+        samples, 2, progress=lambda done, _said: heard.append(done), steps=1_000_000, download=False, seconds=1e-6
+    )
+    assert heard == [1.0]
+    made.seen = [3, 7]
+    made.save(tmp_path / "detector.pt")
+    earlier = Detector.load(tmp_path / "detector.pt")
+    assert earlier.seen == [3, 7]
+    before = {key: value.clone() for key, value in earlier.model.state_dict().items()}
+    again = detector.train(samples, 2, steps=1, download=False, earlier=earlier)
+    after = again.model.state_dict()
+    moved = [float((after[key] - value).abs().max()) for key, value in before.items() if key.endswith("conv.weight")]
+    assert max(moved, default=0) < 0.01 and again.seen == [3, 7]  # one step away from there, not from anywhere
+
+
+def test_the_strong_detector_trains_and_predicts_too(tmp_path: Path) -> None:
+    samples = [scene(np.random.default_rng(1), count) for count in (2, 0)]
+    made = detector.train(samples, 2, "cpu", detector.STRONG, steps=1, download=False)
+    made.save(tmp_path / "detector.pt")
+    (found,) = Detector.load(tmp_path / "detector.pt").predict([samples[0].image])
+    assert found is not None and set(found.classes) <= {0, 1}
+    assert detector.evaluate([found], [samples[0].truth], 2)["map"] is not None
 
 
 def test_a_training_can_be_stopped() -> None:
