@@ -57,7 +57,7 @@ class Pictures:
         path = self.store.path(image.path)
         if path is not None:
             with self.store.open(image.path):  # it is where it should be
-                return self._decode(path)
+                return self._decode(path, image)
         preview = previews.preview_path(self.datastore, image.path, image.etag, 512)
         if preview.exists() and self.side <= 512:
             return self._decode(preview)
@@ -65,10 +65,12 @@ class Pictures:
             while chunk := remote.read(CHUNK):
                 copy.write(chunk)
             copy.flush()
-            return self._decode(Path(copy.name))
+            return self._decode(Path(copy.name), image)
 
-    def _decode(self, path: Path) -> Pillow.Image:
+    def _decode(self, path: Path, original: Image | None = None) -> Pillow.Image:
         picture = render.open_image(str(path))
+        if original is not None and original.width is None:  # nobody has opened it yet; boxes need its size
+            original.width, original.height, _orientation = render.displayed_size(picture)
         picture.draft("RGB", (2 * self.side, 2 * self.side))
         picture.load()
         with suppress(Exception):  # a broken EXIF block does not make a picture unreadable

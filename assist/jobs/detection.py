@@ -43,8 +43,8 @@ BLANK_EVERY = 20  # of all images stay blank, so that new ones can be judged, to
 SIDE = 640  # pixels that a detector looks at
 MIN_ASIDE = 2
 CHUNK = 500
-CLASS = 1  # column of a box's row: place of the image, class, score, x, y, width, height
-COLUMNS = 7
+CLASS = 1  # column of a box's row: place of the image, class, score, x, y, width, height, and the image's size
+COLUMNS = 9
 BATCH = 2000
 
 
@@ -326,8 +326,8 @@ def looker(project: Project, made: detectors.Detector, chosen: Thresholds, devic
                 rows.append(np.array([[place, -1, *[0.0] * (COLUMNS - 2)]]))
             else:
                 shown = scaled_back(chosen.shown(boxes), image, width)
-                numbers = np.full(len(shown), place)
-                rows.append(np.column_stack([numbers, shown.classes, shown.scores, shown.boxes]))
+                numbers, size = np.full(len(shown), place), np.tile([image.width, image.height or 0], (len(shown), 1))
+                rows.append(np.column_stack([numbers, shown.classes, shown.scores, shown.boxes, size]))
             beat()
         return np.concatenate(rows)
 
@@ -357,7 +357,8 @@ def suggested(
         mine = rows[rows[:, 0] == place]
         image = known.get(int(images[place]))
         if image is not None:
-            boxes = Boxes(mine[:, 3:], mine[:, CLASS], mine[:, 2])
+            boxes = Boxes(mine[:, 3:7], mine[:, CLASS], mine[:, 2])
+            image.width, image.height = mine[0, 7:].astype(int).tolist()  # perhaps nobody has opened it yet
             if suggestion := fitted(task_of[image.pk], boxes, image, classes):
                 yield suggestion
 
