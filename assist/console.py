@@ -312,7 +312,7 @@ def accuracies(project: Project, run: AssistRun) -> list[tuple[str, float]]:
 
 def samples(request: HttpRequest, project: Project, run: AssistRun, classes: dict[int, LabelClass]) -> dict[str, Any]:
     """Return images on which the model is wrong and right; or those of one cell of the matrix."""
-    found = Prediction.objects.filter(run=run)
+    found = Prediction.objects.filter(run=run, run__state=AssistRun.State.DONE)
     if run.kind == AssistRun.Kind.INFERENCE:
         return {"right_samples": pictures(project, list(found.order_by("-confidence")[:SAMPLES]), classes)}
     if run.kind != AssistRun.Kind.VALIDATION:

@@ -12,7 +12,7 @@ import numpy as np
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
-from assist.models import Departure, Ledger, Prediction
+from assist.models import AssistRun, Departure, Ledger, Prediction
 from labeling.models import PENDING, Annotation, Kind, LabelEvent, LabelTask, LabelTaskQuerySet, Status
 from projects.models import Image, LabelClass, Project
 
@@ -31,7 +31,7 @@ def blind_tasks(project: Project) -> LabelTaskQuerySet:
 
 def suggested_tasks(project: Project) -> LabelTaskQuerySet:
     """Return the tasks on which a model of this project filled something in; imports are none of its business."""
-    ours = Prediction.objects.filter(task=OuterRef("pk"), is_suggested=True)
+    ours = Prediction.objects.filter(task=OuterRef("pk"), is_suggested=True, run__state=AssistRun.State.DONE)
     return LabelTask.objects.in_project(project).filter(Exists(ours), kind=Kind.PRELABELED)
 
 
@@ -192,7 +192,8 @@ def read_ledger(ledger: Ledger, labeled: Labeled, classes: list[int]) -> Facts:
     position = {pk: number for number, pk in enumerate(classes)}
     n = k = m = 0
     departed: set[int] = set()
-    found = Departure.objects.filter(ledger=ledger).values_list("task_id", "classes", "is_suggested")
+    published = Departure.objects.filter(ledger=ledger, run__state=AssistRun.State.DONE)
+    found = published.values_list("task_id", "classes", "is_suggested")
     for task, predicted, is_suggested in found:
         departed.add(task)
         if is_suggested:

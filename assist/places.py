@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from assist import console, cycle, runs
-from assist.models import Prediction
+from assist.models import AssistRun, Prediction
 from assist.worth import backed, judging_run, worth
 from labeling import signals
 from labeling.models import Kind, LabelTask, Status
@@ -117,7 +117,8 @@ def backed_labels(project: Project, **kwargs: Any) -> dict[int, float]:
 @receiver(signals.asking_for_suggestion)
 def newest_prediction(task: LabelTask, **kwargs: Any) -> signals.Suggestion | None:
     """Say what the newest model that looked at the image thinks of it (SPEC V1)."""
-    found = Prediction.objects.filter(task=task).select_related("run").order_by("-run").first()
+    published = Prediction.objects.filter(task=task, run__state=AssistRun.State.DONE)
+    found = published.select_related("run").order_by("-run").first()
     if found is None:
         return None
     note = _("filled in") if found.is_suggested else ""

@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connection
+
 from labeling.answers import Label
 from labeling.models import PRIORITY, Kind, LabelTask, LabelTaskQuerySet, Status
+from projects import bulk
 from projects.models import Project
 
-BATCH = 200
 UNCLAIMED = (Status.WAITING, Status.QUEUED)
 
 
@@ -49,25 +51,44 @@ def open_tasks(project: Project) -> LabelTaskQuerySet:
     return LabelTask.objects.in_project(project).filter(status__in=UNCLAIMED)
 
 
-def suggest(project: Project, suggestions: Iterable[Suggestion]) -> int:
-    """Fill suggestions in, and hand these tasks out first; return on how many. The caller holds the project's lock.
+def pack(suggestions: Iterable[Suggestion]) -> list[str]:
+    """Make suggestions ready to be filled in, so that nothing is left to compute under the project's lock."""
+    rows = ((one.task, one.group, one.as_json(), one.confidence) for one in suggestions)
+    return [packed for _count, packed in bulk.packs(rows)]
+
+
+def suggest(project: Project, packed: Iterable[str]) -> set[int]:
+    """Fill suggestions in that were packed, and hand these tasks out first; return which. The caller holds the lock.
 
     A task that was claimed or answered meanwhile is left alone.
     """
-    rows = [
-        LabelTask(
-            pk=suggestion.task,
-            kind=Kind.PRELABELED,
-            priority=PRIORITY[Kind.PRELABELED],
-            group=suggestion.group,
-            prelabels=suggestion.as_json(),
-            confidence=suggestion.confidence,
-        )
-        for suggestion in suggestions
-    ]
-    return open_tasks(project).bulk_update(
-        rows, ["kind", "priority", "group", "prelabels", "confidence"], batch_size=BATCH
+    new = bulk.table({"id": "int", "page": "int", "prelabels": "json", "confidence": "float"})
+    return _update(
+        'kind = %s, priority = %s, "group" = new.page, prelabels = new.prelabels, confidence = new.confidence',
+        [Kind.PRELABELED, PRIORITY[Kind.PRELABELED]],
+        new,
+        packed,
+        project,
+        tuple(Kind.values),
     )
+
+
+def _update(
+    changes: str, values: list[Any], new: str, packed: Iterable[str], project: Project, kinds: tuple[str, ...]
+) -> set[int]:
+    """Change open tasks of the kinds by rows that were packed, some thousand in a statement; return which."""
+    changed: set[int] = set()
+    places = ", ".join(["%s"] * len(kinds))
+    with connection.cursor() as cursor:
+        for rows in packed:
+            cursor.execute(
+                f"UPDATE labeling_labeltask SET {changes} FROM {new} AS new"  # noqa: S608
+                " WHERE labeling_labeltask.id = new.id AND +project_id = %s"  # by id, not by the project
+                f" AND status IN (%s, %s) AND kind IN ({places}) RETURNING labeling_labeltask.id",
+                [*values, rows, project.pk, *UNCLAIMED, *kinds],
+            )
+            changed.update(pk for (pk,) in cursor.fetchall())
+    return changed
 
 
 def group_pages(project: Project, pages: Iterable[Iterable[int]]) -> int:
@@ -75,13 +96,16 @@ def group_pages(project: Project, pages: Iterable[Iterable[int]]) -> int:
 
     ``pages`` are task ids; those that were claimed, answered or got a suggestion meanwhile are left alone.
     """
-    rows = [
-        LabelTask(pk=task, kind=Kind.CLUSTERED, priority=PRIORITY[Kind.CLUSTERED], group=number)
-        for number, page in enumerate(pages, 1)
-        for task in page
-    ]
-    blank = open_tasks(project).exclude(kind=Kind.PRELABELED)
-    return blank.bulk_update(rows, ["kind", "priority", "group"], batch_size=BATCH)
+    rows = ((task, number) for number, page in enumerate(pages, 1) for task in page)
+    grouped = _update(
+        'kind = %s, priority = %s, "group" = new.page',
+        [Kind.CLUSTERED, PRIORITY[Kind.CLUSTERED]],
+        bulk.table({"id": "int", "page": "int"}),
+        [packed for _count, packed in bulk.packs(rows)],
+        project,
+        (Kind.MANUAL, Kind.CLUSTERED),
+    )
+    return len(grouped)
 
 
 def ungroup(project: Project) -> int:

@@ -21,11 +21,11 @@ from PIL import Image as Pillow
 
 from assist import runs
 from assist.cycle import newest_model
-from assist.jobs import sharding
+from assist.jobs import sharding, staging
 from assist.jobs.features import weights_folder
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import blind_tasks, class_ids, labeled_tasks, read_unlabeled, suggested_tasks
-from assist.models import AssistRun, Prediction
+from assist.models import AssistRun
 from assist.pictures import Pictures
 from assist.pipeline import detector as detectors
 from assist.pipeline.boxes import Boxes, Thresholds
@@ -33,7 +33,7 @@ from assist.pipeline.weights import WrongWeights
 from labeling import feeder, suggestions
 from labeling.answers import InvalidAnswer, Label, fit_box
 from labeling.current import current_labels
-from labeling.models import Kind, LabelTask, LabelTaskQuerySet
+from labeling.models import LabelTask, LabelTaskQuerySet
 from labeling.suggestions import Suggestion
 from projects.models import Image, Project
 
@@ -45,7 +45,6 @@ MIN_ASIDE = 2
 CHUNK = 500
 CLASS = 1  # column of a box's row: place of the image, class, score, x, y, width, height, and the image's size
 COLUMNS = 9
-BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -210,20 +209,20 @@ def validate(work: Work, training: AssistRun) -> Outcome:
         % {"a": chosen.actions, "b": chosen.by_hand, "m": metrics["detection"]["map"] or 0.0}
     )
 
-    def keep(project: Project) -> dict[str, Any]:
-        Prediction.objects.bulk_create(
-            Prediction(
-                run=work.run,
-                task=one.task,
-                labels=as_labels(scaled_back(boxes, one.task.image, picture.width), classes),
-                confidence=float(boxes.scores.mean()) if len(boxes) else 0.0,
-            )
-            for (one, picture), boxes in zip(opened, shown, strict=True)
+    staging.clear(work)
+    said = (
+        (
+            one.task.pk,
+            as_labels(scaled_back(boxes, one.task.image, picture.width), classes),
+            float(boxes.scores.mean()) if len(boxes) else 0.0,
+            None,
+            False,
         )
-        return {}
-
+        for (one, picture), boxes in zip(opened, shown, strict=True)
+    )
+    staging.predictions(work, said, len(opened), 0.9, 0.1)
     follow = AssistRun.Kind.INFERENCE if metrics["used"] else ""
-    return Outcome(metrics, publish=keep, follow=follow, model=training)
+    return Outcome(metrics, follow=follow, model=training)
 
 
 def scaled_back(boxes: Boxes, image: Image, width: int) -> Boxes:
@@ -258,9 +257,13 @@ def infer(work: Work, training: AssistRun, validation: AssistRun) -> Outcome:
         found.extend(suggested(images, rows, classes, task_of))
 
     look_at(work, looker(work.project, made, chosen, work.run.device), unlabeled.images[free], keep)
+    staging.clear(work)
+    said = ((item.task, item.as_json(), item.confidence or 0.0, None, True) for item in found)
+    staging.predictions(work, said, len(found), 0.9, 0.05)
+    packed = suggestions.pack(found)
     return Outcome(
         {"unlabeled": len(unlabeled.tasks), "unreadable": n_unreadable},
-        publish=lambda project: publish(work, project, training, found),
+        publish=lambda project: publish(work, project, training, packed, found),
         model=training,
         after=lambda: prepare(work.project),
     )
@@ -281,7 +284,7 @@ def look_at(
         work.log(_("cut into %(n)d parts, for as many workers as there are") % {"n": n_parts})
 
         def report(done: float) -> None:
-            work.report(0.95 * done, words % {"n": done * len(images), "total": len(images)})
+            work.report(0.9 * done, words % {"n": done * len(images), "total": len(images)})
 
         sharding.finish(work.run, name, compute, keep, report)
         return
@@ -290,7 +293,7 @@ def look_at(
     def beat() -> None:
         nonlocal n_done
         n_done += 1
-        work.report(0.95 * n_done / len(images), words % {"n": n_done, "total": len(images)})
+        work.report(0.9 * n_done / len(images), words % {"n": n_done, "total": len(images)})
 
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
@@ -378,33 +381,20 @@ def fitted(task: int, boxes: Boxes, image: Image, classes: list[int]) -> Suggest
     return Suggestion(task, tuple(labels), tuple(scores), confidence=float(np.mean(scores)))
 
 
-def publish(work: Work, project: Project, training: AssistRun, found: list[Suggestion]) -> dict[str, Any]:
+def publish(
+    work: Work, project: Project, training: AssistRun, packed: list[str], found: list[Suggestion]
+) -> dict[str, Any]:
     """Put the boxes into the queue in place of an older model's that nobody has on the screen."""
     if sorted(training.config["classes"]) != sorted(class_ids(project)):
         raise Unusable(_("The classes changed meanwhile, so this model is not used. The next training has them."))
     suggestions.withdraw(suggested_tasks(project))
-    suggestions.suggest(project, found)
+    filled = suggestions.suggest(project, packed)
     suggestions.mix_in(blank_for_good(project))
-    filled = set(LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED).values_list("pk", flat=True))
-    Prediction.objects.bulk_create(
-        (
-            Prediction(
-                run=work.run,
-                task_id=item.task,
-                labels=item.as_json(),
-                confidence=item.confidence or 0.0,
-                is_suggested=True,
-            )
-            for item in found
-            if item.task in filled
-        ),
-        batch_size=BATCH,
-    )
+    staging.blanks_stay(work.run, filled)
     suggestions.queue_anew(project)
     n_boxes = sum(len(item.labels) for item in found if item.task in filled)
-    n_filled = sum(item.task in filled for item in found)
-    work.log(_("%(n)d images with %(m)d boxes") % {"n": n_filled, "m": n_boxes})
-    return {"suggested": n_filled, "boxes": n_boxes}
+    work.log(_("%(n)d images with %(m)d boxes") % {"n": len(filled), "m": n_boxes})
+    return {"suggested": len(filled), "boxes": n_boxes}
 
 
 def blank_for_good(project: Project) -> LabelTaskQuerySet:

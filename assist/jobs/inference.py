@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from django.utils.translation import gettext as _
 
 from assist.cycle import is_certified
-from assist.jobs import detection, tuning
+from assist.jobs import detection, staging, tuning
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model
-from assist.jobs.validation import BATCH, check_current, current_ledger, labels_of, load_current
+from assist.jobs.validation import check_current, current_ledger, labels_of, load_current
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import population, suggested_tasks
-from assist.models import AssistRun, Departure, Ledger, Prediction
+from assist.models import AssistRun, Ledger
 from assist.pipeline.policy import pages_by_class
 from labeling import feeder, suggestions
 from labeling.answers import Label
-from labeling.models import Kind, LabelTask
 from labeling.suggestions import Suggestion
 from projects.models import Project
 
@@ -39,12 +39,14 @@ def perform(work: Work) -> Outcome:
     tuning.look_at_new(work, training, model)
     work.configure(threshold=validation.metrics["threshold"], is_fixed=validation.metrics["is_fixed"])
     judged = judge(work.project, model, ledger)
-    work.report(0.7, _("publishing"))
+    work.report(0.7, _("choosing what to publish"))
     plan = choose(judged, validation.metrics["threshold"], is_fixed=validation.metrics["is_fixed"])
+    packed = stage(work, model, judged, plan, ledger)
+    work.report(0.95, _("publishing"))
     follow = AssistRun.Kind.FEATURIZATION if work.project.assist_clustering else ""
     return Outcome(
         {"unlabeled": len(judged.about), "threshold": validation.metrics["threshold"]},
-        publish=lambda project: publish(work, project, model, judged, plan, ledger),
+        publish=lambda project: publish(work, project, model, plan, ledger, packed),
         follow=follow,
         model=training,
         after=lambda: prepare(work.project),
@@ -98,34 +100,52 @@ def group_numbers(y: np.ndarray) -> np.ndarray:
     return np.asarray(numbers).ravel()
 
 
-def publish(work: Work, project: Project, model: Model, judged: Judged, plan: Plan, ledger: Ledger) -> dict[str, Any]:
-    """Fill the suggestions in, and let all that lies above the threshold leave; under the project's lock."""
+def stage(work: Work, model: Model, judged: Judged, plan: Plan, ledger: Ledger) -> list[str]:
+    """Write down what the model says and what leaves, seen by nobody yet; return the suggestions, packed.
+
+    What leaves the pool are blind labels and blank images alike (docs/assist.md).
+    """
+    staging.clear(work)
+    blank, judges = judged.open_verdicts, judged.verdicts
+    n_blank, n_labeled = sum(map(len, plan.pages)), len(plan.labeled)
+
+    def classes_of(y: np.ndarray) -> list[int]:
+        return [model.classes[c] for c in np.flatnonzero(y).tolist()]
+
+    places = [at for page in plan.pages for at in page.tolist()]
+    tasks = judged.unlabeled.tasks[judged.about[places]].tolist() if places else []
+    said = (
+        (task, labels_of(model.classes, blank, at), float(blank.shown[at]), None, True)
+        for task, at in zip(tasks, places, strict=True)
+    )
+    staging.predictions(work, said, n_blank, 0.7, 0.1)
+    if not plan.is_fixed:
+        left = chain(
+            (
+                (task, classes_of(blank.y[at]), float(blank.rank[at]), True)
+                for task, at in zip(tasks, places, strict=True)
+            ),
+            (
+                (int(judged.labeled.tasks[row]), classes_of(judges.y[row]), float(judges.rank[row]), False)
+                for row in plan.labeled.tolist()
+            ),
+        )
+        staging.departures(work, ledger.pk, left, n_blank + n_labeled, 0.8, 0.1)
+    return suggestions.pack(filled_in(judged, model, plan))
+
+
+def publish(
+    work: Work, project: Project, model: Model, plan: Plan, ledger: Ledger, packed: list[str]
+) -> dict[str, Any]:
+    """Fill the suggestions in; what was written down counts with the end of this transaction."""
     check_current(project, model)
     ledger.refresh_from_db()
     if not plan.is_fixed and (ledger.closed_at or ledger.population != population(project)):
         raise Unusable(_("Images joined or changed while the model was at work. The next training has them."))
     if plan.is_fixed:
         suggestions.withdraw(suggested_tasks(project))
-    position_of = {int(judged.unlabeled.tasks[judged.about[at]]): at for page in plan.pages for at in page.tolist()}
-    suggestions.suggest(project, list(filled_in(judged, model, plan)))
-    # Who was claimed or answered meanwhile got nothing, and stays blank.
-    filled = set(LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED).values_list("pk", flat=True))
-    filled &= position_of.keys()
-    Prediction.objects.bulk_create(
-        (
-            Prediction(
-                run=work.run,
-                task_id=task,
-                labels=labels_of(model.classes, judged.open_verdicts, at),
-                confidence=float(judged.open_verdicts.shown[at]),
-                is_suggested=task in filled,
-            )
-            for task, at in position_of.items()
-        ),
-        batch_size=BATCH,
-    )
-    if not plan.is_fixed:
-        leave(work.run, model, judged, plan, ledger, position_of, filled)
+    filled = suggestions.suggest(project, packed)
+    staging.blanks_stay(work.run, filled)
     suggestions.queue_anew(project)
     work.log(_("%(n)d images on %(m)d prelabeled pages") % {"n": len(filled), "m": len(plan.pages)})
     return {"suggested": len(filled), "pages": len(plan.pages)}
@@ -144,35 +164,6 @@ def filled_in(judged: Judged, model: Model, plan: Plan) -> Iterator[Suggestion]:
                 confidence=float(verdicts.shown[at]),
                 group=number,
             )
-
-
-def leave(
-    run: AssistRun,
-    model: Model,
-    judged: Judged,
-    plan: Plan,
-    ledger: Ledger,
-    position_of: dict[int, int],
-    filled: set[int],
-) -> None:
-    """Let what lies above the threshold leave the pool: blind labels and blank images alike (docs/assist.md)."""
-
-    def departure(task: int, y: np.ndarray, rank: float) -> Departure:
-        return Departure(
-            ledger=ledger,
-            run=run,
-            task_id=task,
-            classes=[model.classes[c] for c in np.flatnonzero(y).tolist()],
-            confidence=float(rank),
-            is_suggested=task in filled,
-        )
-
-    blank, judges = judged.open_verdicts, judged.verdicts
-    Departure.objects.bulk_create(
-        [departure(task, blank.y[at], blank.rank[at]) for task, at in position_of.items()]
-        + [departure(int(judged.labeled.tasks[row]), judges.y[row], judges.rank[row]) for row in plan.labeled.tolist()],
-        batch_size=BATCH,
-    )
 
 
 def prepare(project: Project) -> None:

@@ -10,19 +10,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from assist.cycle import is_certified
-from assist.jobs import detection
+from assist.jobs import detection, staging
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model, Verdicts
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import open_ledger
-from assist.models import AssistRun, Ledger, Prediction
+from assist.models import AssistRun, Ledger
 from assist.pipeline import ledger as promise
 from assist.pipeline import multilabel
 from assist.pipeline.head import suspicion
 from projects.access import lock
 from projects.models import Project
-
-BATCH = 2000
 
 
 def perform(work: Work) -> Outcome:
@@ -43,7 +41,8 @@ def perform(work: Work) -> Outcome:
     follow = AssistRun.Kind.FEATURIZATION if work.project.assist_clustering else ""
     if metrics["used"]:
         follow = AssistRun.Kind.INFERENCE
-    return Outcome(metrics, publish=lambda project: keep(work.run, model, judged), follow=follow, model=training)
+    write_down(work, model, judged)
+    return Outcome(metrics, follow=follow, model=training)
 
 
 def load_current(work: Work, training: AssistRun) -> Model:
@@ -194,20 +193,13 @@ def labels_of(classes: list[int], verdicts: Verdicts, row: int) -> list[dict[str
     ]
 
 
-def keep(run: AssistRun, model: Model, judged: Judged) -> dict[str, Any]:
+def write_down(work: Work, model: Model, judged: Judged) -> None:
     """Write down what the model says of every labeled image."""
-    backed = margins(model, judged.verdicts, judged.labeled.y)
-    Prediction.objects.bulk_create(
-        (
-            Prediction(
-                run=run,
-                task_id=task,
-                labels=labels_of(model.classes, judged.verdicts, row),
-                confidence=float(judged.verdicts.shown[row]),
-                margin=float(backed[row]),
-            )
-            for row, task in enumerate(judged.labeled.tasks.tolist())
-        ),
-        batch_size=BATCH,
+    staging.clear(work)
+    verdicts = judged.verdicts
+    backed = margins(model, verdicts, judged.labeled.y)
+    rows = (
+        (task, labels_of(model.classes, verdicts, row), float(verdicts.shown[row]), float(backed[row]), False)
+        for row, task in enumerate(judged.labeled.tasks.tolist())
     )
-    return {}
+    staging.predictions(work, rows, len(judged.labeled), 0.6, 0.4)

@@ -250,7 +250,7 @@ class _Taker:
             given = [answers[pk][0] for pk in free_ids]
             history.record(project, chosen, given, action=LabelEvent.Action.IMPORTED, by=self.by)
         else:
-            suggestions.suggest(project, (_suggestion(*answers[pk]) for pk in free_ids))
+            suggestions.suggest(project, suggestions.pack(_suggestion(*answers[pk]) for pk in free_ids))
         self.report.imported += len(free_ids)
         self.report.imported_labels += sum(len(answers[pk][0].labels) for pk in free_ids)
 

@@ -23,7 +23,7 @@ def test_one_key_answers_alike_images_and_one_each_odd_one_and_one_confirms(
     cat, dog, bird = make.class_ids(project)
     ids = list(LabelTask.objects.order_by("rank").values_list("pk", flat=True))
     suggestions.group_pages(project, [ids[:9]])
-    suggestions.suggest(project, [Suggestion(pk, (Label(bird),), (0.9,), 0.9) for pk in ids[9:18]])
+    suggestions.suggest(project, suggestions.pack(Suggestion(pk, (Label(bird),), (0.9,), 0.9) for pk in ids[9:18]))
     page = open_page(labeler, f"/label/{project.pk}/")
 
     expect(page.locator(".pill.model")).to_be_visible()

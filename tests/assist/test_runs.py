@@ -9,22 +9,29 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from assist import runs
 from assist.children import run_in_child
 from assist.jobs.work import Outcome, Stopped, Work
+from assist.labels import Labeled
 from assist.models import AssistRun
+from labeling import suggestions
+from labeling.answers import Label
 from labeling.models import Kind, LabelTask
+from labeling.suggestions import Suggestion
 from projects.models import Project
 from projects.transitions import WrongState
 from tests import make
 from tests.assist import planted
 
 State = AssistRun.State
+NOTHING = Labeled(np.empty(0, int), np.empty(0, int), np.empty((0, 0), int), np.empty(0, bool))
 SLEEP = "import time; time.sleep(60)"
 
 
@@ -198,3 +205,50 @@ def test_a_whole_round_runs_in_a_process_of_its_own(
     assert training.config["weights"] == "none" and "no pretrained weights" in training.config["weights_words"]
     assert "30 images looked at" in training.log
     assert AssistRun.objects.filter(kind="validation", state=State.DONE).exists()
+
+
+def test_what_a_killed_run_wrote_down_counts_for_nobody(assisted: Project, labeler: User, run: AssistRun) -> None:
+    """SPEC A9: predictions and departures count once their run is done; the next run deletes the others."""
+    from assist.jobs import staging
+    from assist.labels import open_ledger, read_ledger, suggested_tasks
+    from assist.models import Departure, Prediction
+    from labeling import signals
+
+    run.start("mine")
+    work = Work(run, "mine")
+    with transaction.atomic():
+        ledger = open_ledger(assisted)
+    task = LabelTask.objects.order_by("pk")[0]
+    said = [{"label_class": make.class_ids(assisted)[0], "confidence": 0.9}]
+    for _attempt in range(2):  # the second one finds what the first has left
+        staging.clear(work)
+        staging.predictions(work, [(task.pk, said, 0.9, None, True)], 1, 0, 0.5)
+        staging.departures(work, ledger.pk, [(task.pk, [1], 0.9, True)], 1, 0.5, 0.5)
+    assert Prediction.objects.get().labels == said and Departure.objects.get().classes == [1]
+    LabelTask.objects.filter(pk=task.pk).update(kind=Kind.PRELABELED)
+    assert not suggested_tasks(assisted).exists()
+    assert read_ledger(ledger, NOTHING, []).m == 0
+    assert [answer for _who, answer in signals.asking_for_suggestion.send(sender=None, task=task) if answer] == []
+    AssistRun.objects.filter(pk=run.pk).update(state=State.DONE)
+    assert suggested_tasks(assisted).exists() and read_ledger(ledger, NOTHING, []).m == 1
+    with pytest.raises(Stopped):
+        staging.predictions(work, [(task.pk, said, 0.9, None, True)], 1, 0, 1)
+
+
+def test_images_that_were_claimed_meanwhile_stay_blank(assisted: Project, labeler: User) -> None:
+    """SPEC A6: many suggestions are filled in by a few statements, and none on a page that somebody has."""
+    page = make.page(assisted, labeler, 4)
+    tasks = list(LabelTask.objects.order_by("pk"))
+    bird = make.class_ids(assisted)[2]
+    wanted = [Suggestion(task.pk, (Label(bird),), (0.9,), 0.8, group=3) for task in tasks]
+    with transaction.atomic():
+        filled = suggestions.suggest(assisted, suggestions.pack(wanted))
+    assert filled == {task.pk for task in tasks if task.page_id != page.pk} and len(filled) == 26
+    for task in LabelTask.objects.all():
+        if task.pk in filled:
+            assert (task.kind, task.priority, task.group, task.confidence) == (Kind.PRELABELED, 0, 3, 0.8)
+            assert task.prelabels == [{"label_class": bird, "confidence": 0.9}]
+        else:
+            assert task.kind == Kind.MANUAL and task.prelabels is None
+    with transaction.atomic():  # pages of alike images take none of them away
+        assert suggestions.group_pages(assisted, [[task.pk for task in tasks]]) == 0
