@@ -168,6 +168,8 @@ def test_the_api_starts_shows_and_cancels_runs(
     refused = client_of.post(url, {}, "application/json")
     assert refused.status_code == 409 and "Label some images" in refused.json()["detail"]
     planted.label(assisted, labeler, 10)
+    progress = client_of.get(f"/api/v1/projects/{assisted.pk}/progress/").json()
+    assert progress["next_training"]["labels"] == 10
     made = client_of.post(url, {}, "application/json")
     assert made.status_code == 201 and made.json()["kind"] == "training"
     run = client_of.get(f"/api/v1/assist-runs/{made.json()['id']}/").json()
@@ -180,8 +182,6 @@ def test_the_api_starts_shows_and_cancels_runs(
     for address in (url, f"/api/v1/assist-runs/{run['id']}/"):
         assert other.get(address).status_code == 404
     assert other.post(f"/api/v1/assist-runs/{run['id']}/cancel/").status_code == 404
-    progress = client_of.get(f"/api/v1/projects/{assisted.pk}/progress/").json()
-    assert progress["next_training"]["labels"] == 10
 
 
 def test_a_second_run_waits_for_the_first(assisted: Project, labeler: User, client_of: Client) -> None:
