@@ -43,7 +43,14 @@ def test_a_project_takes_and_gives_all_its_fields(manager: User, project: Projec
         "classes": [{"name": "a", "color": "#c0392b"}, {"name": "b"}],
         "instructions": {"url": "https://example.org/how", "text": "Look twice."},
         "incremental_refresh": True,
-        "assist": {"enabled": False, "target_precision": 0.9, "min_labels": 50, "threshold": 0.8, "device": "cpu"},
+        "assist": {
+            "enabled": False,
+            "target_precision": 0.9,
+            "min_labels": 50,
+            "threshold": 0.8,
+            "device": "cpu",
+            "training": "head",
+        },
     }
     made = api.post("/api/v1/projects/", body, JSON)
     assert made.status_code == 201, made.content

@@ -20,7 +20,7 @@ from labeling import feeder
 from labeling.answers import Label
 from labeling.models import Annotation, Kind, LabelTask
 from labeling.submit import submit
-from labeling.suggestions import Suggestion, suggest
+from labeling.suggestions import Suggestion, pack, suggest
 from projects.models import Project
 from tests import make
 from tests.labeling.test_browser_boxes import at, shown
@@ -71,7 +71,7 @@ def made(request: pytest.FixtureRequest, manager: User, labeler: User, tmp_path:
         LabelTask.objects.update(kind=Kind.CLUSTERED, priority=10, group=1)
     if kind == "prelabeled":
         ids = LabelTask.objects.values_list("pk", flat=True)
-        suggest(project, [Suggestion(pk, (Label(first),), (0.9,), 0.9) for pk in ids])
+        suggest(project, pack(Suggestion(pk, (Label(first),), (0.9,), 0.9) for pk in ids))
     if kind == "correct":
         page = make.page(project, labeler, 4)
         submit(page, make.answers(page, labels=[first]))
@@ -144,11 +144,13 @@ def test_by_touch_alone(made: Made, open_page: Opener) -> None:
             kinds = ["touchStart", *["touchMove"] * (len(places) - 1)]
             for kind, (x, y) in zip(kinds, [at(page, *place) for place in places], strict=True):
                 finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+            page.wait_for_timeout(200)  # a finger that rests flings nothing, which would eat the next tap
             finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
         stroke((200, 200), (500, 400), (800, 700))
         ((left, top, _width, _height),) = shown(page)
         page.locator("[data-tool=move]").tap()
+        expect(page.locator("[data-tool=move]")).to_have_attribute("aria-pressed", "true")
         stroke((500, 450), (600, 500), (700, 550))
         ((moved_left, moved_top, _width, _height),) = shown(page)
         assert abs(moved_left - left - 200) < 12 and abs(moved_top - top - 100) < 12
