@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils.translation import gettext as _
 
-from labeling.bulk import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
+from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
 from labeling.models import (
     ANSWERED,
     PRIORITY,

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from labeling import history
 from labeling.answers import check_answers
-from labeling.bulk import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
+from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
 from labeling.models import ANSWERED, LabelEvent, LabelTask, Status
 from projects.access import lock
 from projects.models import Project

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from exports.models import Export
-from labeling import bulk, class_changes, queue, resets, review
+from labeling import class_changes, indexes, queue, resets, review
 from labeling.class_changes import NotPaused, add_classes, undo
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.pages import page_data
@@ -27,8 +27,8 @@ JSON = "application/json"
 
 @pytest.fixture(autouse=True)
 def as_for_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go the way of half a million labels (labeling/bulk.py); the other modules go the way of a few."""
-    monkeypatch.setattr(bulk, "MANY", 1)
+    """Go the way of half a million labels (labeling/indexes.py); the other modules go the way of a few."""
+    monkeypatch.setattr(indexes, "MANY", 1)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def state(project: Project) -> dict[str, Any]:
     }
 
 
-def indexes() -> set[str]:
+def index_names() -> set[str]:
     """The names of the indexes of tasks and labels."""
     with connection.cursor() as cursor:
         tables = [LabelTask._meta.db_table, Annotation._meta.db_table]
@@ -123,7 +123,7 @@ def test_names_that_can_not_be_are_refused_and_nothing_is_added(
 
 
 def test_a_big_change_leaves_the_indexes_as_they_were_also_when_it_is_stopped(worked: Project, manager: User) -> None:
-    before, names = state(worked), indexes()
+    before, names = state(worked), index_names()
     tasks = LabelTask.objects.filter(project=worked)
 
     def stop(done: int, total: int) -> None:
@@ -131,16 +131,16 @@ def test_a_big_change_leaves_the_indexes_as_they_were_also_when_it_is_stopped(wo
 
     with pytest.raises(InterruptedError):
         review.review_all(worked, manager, review.ACTS["reject"], tasks, stop)
-    assert (state(worked), indexes()) == (before, names)
+    assert (state(worked), index_names()) == (before, names)
     done = review.review_all(worked, manager, review.ACTS["reject"], tasks)
-    assert (done.count, done.left, state(worked)["labels"], indexes()) == (6, 14, set(), names)
+    assert (done.count, done.left, state(worked)["labels"], index_names()) == (6, 14, set(), names)
     review.undo(worked, manager, done.first, done.last)
-    assert (state(worked), indexes()) == (before, names)
+    assert (state(worked), index_names()) == (before, names)
     pause(worked)
     add_classes(worked, manager, ["fox"], "restart_keep")
-    assert indexes() == names
+    assert index_names() == names
     undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
-    assert (state(worked), indexes()) == (before, names)
+    assert (state(worked), index_names()) == (before, names)
 
 
 def test_starting_over_takes_labels_out_of_every_view_and_undo_brings_them_back(
