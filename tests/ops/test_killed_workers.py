@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,7 +22,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.models import OrmQ, Schedule
+from django_q.signing import SignedPackage
 
 from assist.embeddings import Embeddings
 from assist.models import AssistRun, Departure, Prediction
@@ -93,7 +96,8 @@ def let_time_pass() -> None:
     AssistRun.objects.filter(state=State.RUNNING).update(heartbeat_at=timezone.now() - LONG_AGO)
     AssistRun.objects.filter(state=State.QUEUED).update(created_at=timezone.now() - LONG_AGO)
     Schedule.objects.all().delete()
-    Schedule.objects.create(func=REAPER, schedule_type=Schedule.MINUTES, minutes=1, next_run=timezone.now())
+    call = {"id": uuid.uuid4().hex, "name": "reaper", "func": REAPER, "args": (), "kwargs": {}}
+    get_broker().enqueue(SignedPackage.dumps(call | {"started": timezone.now()}))
 
 
 def started(project: Project, kind: str) -> AssistRun:
