@@ -119,7 +119,7 @@ class Caller:
                 sent["X-CSRFToken"] = self.cookies.get("csrftoken", "")
             connection.request(method, path, body, {**sent, **(headers or {})})
             answer = connection.getresponse()
-            text = answer.read().decode()
+            text = answer.read().decode(errors="replace")  # a preview is no text
             self.asked.add(connection.port)
             for line in answer.headers.get_all("Set-Cookie") or []:
                 name, _, value = line.split(";")[0].partition("=")
@@ -142,7 +142,7 @@ class Caller:
                 status, place, text = self.once(method, path, body, headers)
                 if status < 500 and status != 429 and not (status == 409 and "still under way" in text):
                     return status, place, text
-            except (OSError, http.client.HTTPException, UnicodeDecodeError):
+            except (OSError, http.client.HTTPException):
                 self._port = (self._port + 1) % len(self.site.ports)
             time.sleep(self.chance.uniform(0.3, 1.2))
         return 0, "", ""

@@ -145,7 +145,15 @@ class Site:
     """Several web processes and workers on one database, watched over and started again when they end."""
 
     def __init__(
-        self, folder: Path, url: str, *, webs: int, web_processes: int, workers: list[str], redis: bool
+        self,
+        folder: Path,
+        url: str,
+        *,
+        webs: int,
+        web_processes: int,
+        workers: list[str],
+        redis: bool,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what is orphaned comes to us, and shows
         self.folder = folder
@@ -161,7 +169,7 @@ class Site:
             "DATABASE_URL": url,
             "DATA_DIR": str(folder / "data"),
             "TMPDIR": str(folder / "tmp"),
-            "LEASE_SECONDS": str(LEASE_SECONDS),
+            "LEASE_SECONDS": str(lease_seconds),
             "LOG_LEVEL": "WARNING",
             "ASSIST_DOWNLOAD": "0",
             "OMP_NUM_THREADS": "1",
