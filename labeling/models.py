@@ -45,6 +45,7 @@ class Status(models.TextChoices):
 
 
 PENDING = (Status.WAITING, Status.QUEUED, Status.CLAIMED)
+UNCLAIMED = (Status.WAITING, Status.QUEUED)
 ANSWERED = (Status.LABELED, Status.APPROVED, Status.NEEDS_REVIEW)
 
 

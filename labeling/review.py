@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from labeling import history
 from labeling.answers import check_answers
 from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
-from labeling.models import ANSWERED, LabelEvent, LabelTask, Status
+from labeling.models import ANSWERED, UNCLAIMED, LabelEvent, LabelTask, Status
 from projects.access import lock
 from projects.models import Project
 
@@ -38,6 +38,11 @@ class Act:
     target: str
     ends_labels: bool
     refusal: Any
+
+    @property
+    def left_alone(self) -> tuple[str, ...]:
+        """The states in which an image is when nobody has gone on with it since; what is queued may wait again."""
+        return UNCLAIMED if self.target == Status.QUEUED else (self.target,)
 
 
 ACTS = {
@@ -219,10 +224,10 @@ def undo(
     n_undone = 0
     before = _last_event(project)
     for act in ACTS.values():
-        mine = events.filter(~Exists(later), action=act.action, task__status=act.target)
+        mine = events.filter(~Exists(later), action=act.action, task__status__in=act.left_alone)
         was = {task: (pk, detail.get("was", "")) for task, pk, detail in mine.values_list("task", "pk", "detail")}
         # Once more and locked: a claim may have taken some of them meanwhile.
-        free = LabelTask.objects.select_for_update().filter(status=act.target)
+        free = LabelTask.objects.select_for_update().filter(status__in=act.left_alone)
         with unindexed(len(was), OF_STATUS, *((OF_CURRENT,) if act.ends_labels else ())):
             for ids in _chunks(sorted(was)):
                 held = list(free.filter(pk__in=ids).order_by("pk").values_list("pk", flat=True))

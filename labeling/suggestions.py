@@ -13,11 +13,9 @@ from typing import Any
 from django.db import connection
 
 from labeling.answers import Label
-from labeling.models import PRIORITY, Kind, LabelTask, LabelTaskQuerySet, Status
+from labeling.models import PRIORITY, UNCLAIMED, Kind, LabelTask, LabelTaskQuerySet, Status
 from projects import bulk
 from projects.models import Project
-
-UNCLAIMED = (Status.WAITING, Status.QUEUED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from exports.importing.matching import Matches, match
 from exports.importing.report import Report
 from labeling import history, suggestions
 from labeling.answers import Answer, InvalidAnswer, Label, fit_box
-from labeling.models import ANSWERED, LabelEvent, LabelTask, Status
+from labeling.models import ANSWERED, UNCLAIMED, LabelEvent, LabelTask, Status
 from projects import measuring
 from projects.access import lock
 from projects.models import Image, LabelClass, Project
@@ -28,7 +28,6 @@ CHUNK = 500
 MAX_BYTES = 4 * 1024**3
 SAME_SHAPE = 0.02  # how far two ratios of width and height may lie apart
 READERS: dict[str, Callable[..., Document]] = {"coco": coco.read, "csv": table.read}
-FREE = suggestions.UNCLAIMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class _Taker:
         """Take some images, given as the file's number and the image's id."""
         numbers = {image: number for number, image in images.items()}
         tasks = list(LabelTask.objects.filter(project=self.project, image__in=numbers).select_related("image"))
-        self._measure([task for task in tasks if task.status in FREE and task.image.width is None])
+        self._measure([task for task in tasks if task.status in UNCLAIMED and task.image.width is None])
         answers: dict[int, tuple[Answer, tuple[float | None, ...]]] = {}
         for task in tasks:
             number = numbers[task.image_id]
@@ -239,7 +238,7 @@ class _Taker:
         answers: dict[int, tuple[Answer, tuple[float | None, ...]]],
         numbers: dict[int, int],
     ) -> None:
-        free = LabelTask.objects.filter(pk__in=list(answers), status__in=FREE).order_by("pk")
+        free = LabelTask.objects.filter(pk__in=list(answers), status__in=UNCLAIMED).order_by("pk")
         free_ids = list(free.select_for_update(of=("self",)).values_list("pk", flat=True))
         for pk in answers.keys() - set(free_ids):  # claimed since
             self._leave_out(_Refused("claimed"), numbers[tasks[pk].image_id])
@@ -260,7 +259,7 @@ class _Taker:
 
 
 def _check_free(task: LabelTask) -> None:
-    if task.status in FREE:
+    if task.status in UNCLAIMED:
         return
     if task.status == Status.CLAIMED:
         raise _Refused("claimed")

@@ -17,7 +17,7 @@ from django.utils import timezone
 from PIL import Image as Picture
 from playwright.sync_api import Page, expect
 
-from labeling import class_changes, listing, review, review_jobs
+from labeling import class_changes, listing, review, review_jobs, suggestions
 from labeling.images import ImageFilter, filtered_tasks
 from labeling.models import Annotation, Kind, LabelEvent, LabelTask, ReviewJob, Status
 from labeling.submit import submit
@@ -204,6 +204,20 @@ def test_a_review_can_be_undone_and_exports_know_it(labeled: Project, visitor: C
     export = visitor.post(f"/api/v1/projects/{labeled.pk}/exports/", {"format": "coco"}, "application/json").json()
     file = visitor.get(f"/api/v1/exports/{export['id']}/download/")
     assert len(json.loads(b"".join(file.streaming_content))["annotations"]) == 9
+
+
+def test_a_rejection_is_undone_wherever_its_images_wait(labeled: Project, visitor: Client) -> None:
+    """Not opened yet, as after an import; or sent back to wait, as when a model filled labels in meanwhile."""
+    unopened, opened = LabelTask.objects.filter(status="labeled").values_list("image", flat=True)[:2]
+    Image.objects.filter(pk=unopened).update(width=None, height=None)
+    body = {"action": "reject", "images": [unopened, opened]}
+    first, last = said(visitor.post(url(labeled, "data/act"), body, **HTMX))["undo"]
+    assert LabelTask.objects.get(image=unopened).status == "waiting"
+    suggestions.queue_anew(labeled)
+    assert LabelTask.objects.get(image=opened).status == "waiting"
+    assert "2 images" in said(visitor.post(url(labeled, "data/undo"), {"first": first, "last": last}, **HTMX))["text"]
+    assert Annotation.objects.current().count() == 9
+    assert LabelTask.objects.filter(status="labeled").count() == 9
 
 
 def test_what_somebody_went_on_with_is_not_undone(labeled: Project, visitor: Client, labeler2: User) -> None:
