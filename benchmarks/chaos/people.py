@@ -17,13 +17,14 @@ import urllib.parse
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image as Picture
 
-from benchmarks.chaos.processes import LEASE_SECONDS, PASSWORD, Site
+from benchmarks.chaos.processes import PASSWORD, Site
 
 PAGE_DATA = re.compile(r'<script id="page-data" type="application/json">(.*?)</script>', re.DOTALL)
 FORM = "application/x-www-form-urlencoded"
@@ -80,13 +81,14 @@ class Journal:
     def handed_out(self, who: str, page: dict[str, Any]) -> None:
         """Note who has which images on the screen; nobody else may have them."""
         now = time.time()
+        lapses_at = datetime.fromisoformat(page["lease_expires_at"]).timestamp()
         twice = []
         with self._lock:
             for item in page["items"]:
                 holder, until, path = self._holders.get(item["id"], ("", 0.0, ""))
                 if holder not in ("", who) and until > now and path not in self._exempt:
                     twice.append((item["id"], holder))
-                self._holders[item["id"]] = (who, now + LEASE_SECONDS - 2, item["image"]["path"])
+                self._holders[item["id"]] = (who, lapses_at, item["image"]["path"])
         for task, holder in twice:
             self.note("twice", task=task, first=holder, second=who)
 
