@@ -89,19 +89,26 @@ class Site:
         self.end()
         raise SystemExit("The site did not start.")
 
-    def manage(self, *words: str, text: str = "") -> str:
-        """Run a command and return the last line that it prints."""
+    def run(self, *words: str, text: str = "") -> str:
+        """Run Python with the site's settings and return the last line that it prints."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.env, input=text, capture_output=True, text=True
+            [sys.executable, *words], cwd=ROOT, env=self.env, input=text, capture_output=True, text=True
         )
         if done.returncode:
-            raise SystemExit(f"{' '.join(words)}: {done.stderr}")
+            raise SystemExit(f"{' '.join(words[:4])}: {done.stderr}")
         return (done.stdout.splitlines() or [""])[-1]
+
+    def manage(self, *words: str) -> str:
+        """Run a command and return the last line that it prints."""
+        return self.run("manage.py", *words)
+
+    def people(self, names: list[str], role: str) -> dict[str, str]:
+        """Make accounts and return their keys to the API."""
+        return dict(json.loads(self.run("-m", "benchmarks.accounts", role, *names, text=PASSWORD)))
 
     def person(self, name: str, role: str) -> str:
         """Make an account and return a key to the API."""
-        self.manage("create_user", name, "--role", role, "--password-stdin", text=PASSWORD)
-        return self.manage("create_token", name)
+        return self.people([name], role)[name]
 
     def ask(self, key: str, path: str) -> Any:
         """Read from the API."""
@@ -325,7 +332,7 @@ def main() -> None:
         site = Site(Path(folder))
         try:
             site.person("boss", "manager")
-            keys = {f"labeler{n}": site.person(f"labeler{n}", "labeler") for n in range(N_API_LABELERS + 1)}
+            keys = site.people([f"labeler{n}" for n in range(N_API_LABELERS + 1)], "labeler")
             rows = [run_set(site, options.data / name, keys) for name in options.sets]
         finally:
             site.end()

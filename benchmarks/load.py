@@ -2,7 +2,7 @@
 
     python benchmarks/load.py [--images 500000] [--labelers 100] [--seconds 120] [--think 4]
 
-Each of them opens a page of nine, fetches its previews, looks at it for some seconds, submits it, and now and then
+When all have logged in, each looks at a page of nine with its previews for some seconds, submits it, and now and then
 renews the lease or goes home; the programs among them use the API. Runs the site as ``make run`` does, in a temporary
 folder or on the database that DATABASE_URL names, on this machine only. Prints p50, p95 and p99 of each kind of
 request, errors and images a second, as a table and JSON; fails if an image was handed out twice.
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from benchmarks.label_to_the_end import Site  # noqa: E402
 from benchmarks.labeling_pages import Labeler, make_files  # noqa: E402
 
 EVERY_NTH_IS_A_PROGRAM = 10
+LOGINS_AT_ONCE = 4
 
 
 class Log:
@@ -89,7 +91,7 @@ def work_in_browser(labeler: Labeler, log: Log, until: float, think: float, seed
             labeler.data = labeler.read(text)
 
 
-def work_by_api(site: Site, key: str, project: int, log: Log, until: float, think: float, seed: int) -> None:
+def work_by_api(site: Site, key: str, project: int, log: Log, until: float, think: float, seed: str) -> None:
     """Label as a program does."""
     chance = random.Random(seed)
     classes = site.ask(key, "labeling/projects/")["results"][0]["classes"]
@@ -121,22 +123,33 @@ def main() -> None:
         site = Site(folder / "data")
         try:
             site.person("boss", "manager")
-            keys = {f"labeler{n}": site.person(f"labeler{n}", "labeler") for n in range(options.labelers)}
+            keys = site.people([f"labeler{n}" for n in range(options.labelers)], "labeler")
             project = site.manage(
                 "create_project", "Load", "--type", "multiclass", "--images", str(folder / "images"),
                 "--classes", "ant,bee,cat,dog", "--wait",
             )  # fmt: skip
+            programs = list(keys)[::EVERY_NTH_IS_A_PROGRAM]
+            with ThreadPoolExecutor(LOGINS_AT_ONCE) as pool:  # people come in one after the other in the morning
+                browsers = list(
+                    pool.map(
+                        lambda name: log.timed("log in and first page", Labeler, site, name, project),
+                        [name for name in keys if name not in programs],
+                    )
+                )
             until = time.monotonic() + options.seconds
-            threads = []
             started = time.perf_counter()
-            for number, (name, key) in enumerate(keys.items()):
-                args: tuple[Any, ...]
-                if number % EVERY_NTH_IS_A_PROGRAM == 0:
-                    args = (work_by_api, site, key, int(project), log, until, options.think, number)
-                else:
-                    args = (log_in_and_work, site, name, project, log, until, options.think, number)
-                threads.append(threading.Thread(target=args[0], args=args[1:]))
-                threads[-1].start()
+            rest = (log, until, options.think)
+            threads = [
+                threading.Thread(target=work_in_browser, args=(labeler, *rest, number))
+                for number, labeler in enumerate(browsers)
+                if labeler is not None
+            ]
+            threads += [
+                threading.Thread(target=work_by_api, args=(site, keys[name], int(project), *rest, name))
+                for name in programs
+            ]
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
             took = time.perf_counter() - started
@@ -157,13 +170,6 @@ def main() -> None:
     print(json.dumps(figures | {"requests": log.figures()}))
     if figures["images twice"] or log.errors:
         sys.exit("An image was handed out twice, or a request failed.")
-
-
-def log_in_and_work(site: Site, name: str, project: str, log: Log, until: float, think: float, seed: int) -> None:
-    """Log in by the form, open the first page, and label."""
-    labeler = log.timed("log in and first page", Labeler, site, name, project)
-    if labeler is not None:
-        work_in_browser(labeler, log, until, think, seed)
 
 
 if __name__ == "__main__":

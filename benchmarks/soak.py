@@ -363,8 +363,8 @@ def main() -> None:
         site = Site(folder / "data")
         try:
             boss = site.person("boss", "manager")
-            names = [f"labeler{n}" for n in range(6)]
-            keys = {name: site.person(name, "labeler") for name in names}
+            keys = site.people([f"labeler{n}" for n in range(6)], "labeler")
+            names = list(keys)
             made = [
                 site.manage(
                     "create_project", name, "--type", kind, "--images", str(folder / images),
