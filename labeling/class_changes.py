@@ -304,6 +304,7 @@ def _copy_to_class(project: Project) -> str:
         INSERT INTO labeling_annotation ({resets.COLUMNS}, label_class_id, created_by_event_id)
         SELECT {resets.COLUMNS}, %s, %s FROM labeling_annotation old
         WHERE old.ended_by_event_id = %s{"" if project.is_detection else twin}
+        ORDER BY old.task_id
     """  # noqa: S608
 
 
@@ -353,7 +354,7 @@ def _unmerge(project: Project, by: User | None, event: LabelEvent) -> LabelEvent
         cursor.execute(
             f"INSERT INTO labeling_annotation ({resets.COLUMNS}, label_class_id, created_by_event_id)"  # noqa: S608
             f" SELECT {resets.COLUMNS}, label_class_id, %s FROM labeling_annotation old"
-            f" WHERE old.ended_by_event_id = %s AND {untouched}",
+            f" WHERE old.ended_by_event_id = %s AND {untouched} ORDER BY old.task_id",
             [undone.pk, event.pk, event.pk],
         )
         undone.detail["labels"] = cursor.rowcount

@@ -334,8 +334,11 @@ class Annotation(models.Model):
                 condition=Q(ended_by_event__isnull=True),
                 name="annotation_class",
             ),
-            # Not of all rows: an index with millions of nulls is what a planner takes for "labels that stand".
-            models.Index(fields=["ended_by_event"], condition=Q(ended_by_event__isnull=False), name="annotation_ended"),
+            # Not of all rows: an index with millions of nulls is what a planner takes for "labels that stand". With the
+            # task: one event may have ended half a million labels, and a restore looks for each task's (resets.py).
+            models.Index(
+                fields=["ended_by_event", "task"], condition=Q(ended_by_event__isnull=False), name="annotation_ended"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -32,17 +32,18 @@ ASIDE = (*ANSWERED, Status.SKIPPED)  # what a reset takes back to the queue
 PROBLEMS = {Image.Problem.MISSING: Status.MISSING, Image.Problem.UNREADABLE: Status.UNREADABLE}
 
 # An answer that nobody has touched since: the task's last event, after the reset before and before this one; and the
-# kind of page it was given on, which the last event does not say when it is a review.
+# kind of page it was given on, which the last event does not say when it is a review. By a list of ids, SQLite goes
+# through tasks, their events and what it writes in one order, which takes half the time of going by another index.
 LAST_ANSWER = """
-    SELECT event.task_id, event.action, event.page_id, event.detail ->> 'to' AS back, given.kind
+    SELECT event.task_id, event.action, event.page_id, event.detail ->> 'to' AS back,
+           CASE WHEN event.action IN ('submitted', 'corrected', 'imported', 'skipped') THEN event.kind
+           ELSE (SELECT given.kind FROM labeling_labelevent given WHERE given.task_id = task.id
+                 AND given.action IN ('submitted', 'corrected', 'imported', 'skipped') ORDER BY given.id DESC LIMIT 1)
+           END AS kind
     FROM labeling_labeltask task
     JOIN labeling_labelevent event
       ON event.id = (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id)
-    LEFT JOIN labeling_labelevent given
-      ON given.id = CASE WHEN event.action IN ('submitted', 'corrected', 'imported', 'skipped') THEN event.id
-                    ELSE (SELECT MAX(id) FROM labeling_labelevent WHERE task_id = task.id
-                          AND action IN ('submitted', 'corrected', 'imported', 'skipped')) END
-    WHERE task.project_id = %s AND event.id > %s AND event.id < %s
+    WHERE task.id IN (SELECT id FROM labeling_labeltask WHERE project_id = %s) AND event.id > %s AND event.id < %s
       AND (event.action IN ('submitted', 'corrected', 'imported', 'approved', 'flagged', 'skipped')
            OR (event.action = 'restored' AND event.detail ->> 'to' <> 'removed'))
 """
@@ -148,7 +149,11 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
 
 
 def _copy_labels(project: Project) -> str:
-    """Return the statement that writes again what an event ended; a class merged since gives way to its heir."""
+    """Return the statement that writes again what an event ended; a class merged since gives way to its heir.
+
+    In the order of the tasks, as an index has it: the events and tasks that are looked at for each label, and the
+    indexes that are written, are then gone through once and not at random, which takes twice as long.
+    """
     heir = "COALESCE(kept.merged_into_id, kept.id)"
     twin = (
         ""
@@ -165,6 +170,7 @@ def _copy_labels(project: Project) -> str:
         SELECT {COLUMNS}, {heir}, %s
         FROM labeling_annotation old JOIN projects_labelclass kept ON kept.id = old.label_class_id
         WHERE old.ended_by_event_id = %s AND {UNTOUCHED.format(row="old")}{twin}
+        ORDER BY old.task_id
     """  # noqa: S608
 
 

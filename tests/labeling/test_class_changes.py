@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from benchmarks.big_project import build
 from exports.models import Export
 from labeling import class_changes, indexes, queue, resets, review
 from labeling.class_changes import NotPaused, add_classes, undo
@@ -364,6 +366,32 @@ def test_a_merge_gives_the_labels_to_the_other_class_and_can_be_undone(
     undo(worked, manager, event.pk)
     assert state(worked)["labels"] == before["labels"]
     assert class_changes.undoable(worked) == set()
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="counts SQLite's steps")
+def test_setting_aside_merging_and_undoing_take_steps_as_many_as_the_labels(db: None) -> None:
+    """Not their square: undoing the merge of a big class would never end, and nobody could label meanwhile."""
+    few, many = (steps_of_changes(build(images, boxes=1, name=str(images), classes=3)) for images in (400, 3200))
+    assert set(few) == {"reset", "its undo", "merge", "undo of it"}
+    assert {what: many[what] / few[what] for what in few if many[what] > 16 * few[what]} == {}
+
+
+def steps_of_changes(project: Project) -> dict[str, int]:
+    """How many hundreds of SQLite's instructions each change takes."""
+    steps: dict[str, int] = {}
+    pause(project)
+    one, other, _third = make.class_ids(project)
+    changes: dict[str, Callable[[], object]] = {
+        "reset": lambda: add_classes(project, None, ["new"], "restart_keep"),
+        "its undo": lambda: undo(project, None, LabelEvent.objects.get(project=project, action="reset").pk),
+        "merge": lambda: class_changes.merge_class(project, None, one, other),
+        "undo of it": lambda: undo(project, None, LabelEvent.objects.get(project=project, action="class_merged").pk),
+    }
+    for what, change in changes.items():
+        connection.connection.set_progress_handler(lambda what=what: steps.update({what: steps.get(what, 0) + 1}), 100)
+        change()
+        connection.connection.set_progress_handler(None, 0)
+    return steps
 
 
 def test_an_image_with_both_classes_keeps_one_after_a_merge(manager: User, labeler: User, tmp_path: Path) -> None:
