@@ -54,7 +54,7 @@ WEIGHTS = {
     "renderer": 1.0,
     "database connection": 1.0,
     "database process": 0.5,
-    "cache": 0.5,
+    "cache": 1,
 }
 
 
