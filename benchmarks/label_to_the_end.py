@@ -23,6 +23,7 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.accounts import make_accounts  # noqa: E402
+
 SETS = {"cls": "multiclass", "ml": "multilabel", "det": "detection"}
 N_API_LABELERS = 3
 START_SECONDS = 300  # on a busy machine
@@ -89,22 +94,18 @@ class Site:
         self.end()
         raise SystemExit("The site did not start.")
 
-    def run(self, *words: str, text: str = "") -> str:
-        """Run Python with the site's settings and return the last line that it prints."""
-        done = subprocess.run(
-            [sys.executable, *words], cwd=ROOT, env=self.env, input=text, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SystemExit(f"{' '.join(words[:4])}: {done.stderr}")
-        return (done.stdout.splitlines() or [""])[-1]
-
     def manage(self, *words: str) -> str:
         """Run a command and return the last line that it prints."""
-        return self.run("manage.py", *words)
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.env, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: {done.stderr}")
+        return (done.stdout.splitlines() or [""])[-1]
 
-    def people(self, names: list[str], role: str) -> dict[str, str]:
+    def people(self, names: Iterable[str], role: str) -> dict[str, str]:
         """Make accounts and return their keys to the API."""
-        return dict(json.loads(self.run("-m", "benchmarks.accounts", role, *names, text=PASSWORD)))
+        return make_accounts(dict.fromkeys(names, role), PASSWORD, self.env)
 
     def person(self, name: str, role: str) -> str:
         """Make an account and return a key to the API."""

@@ -76,19 +76,23 @@ class Visitor:
         self.get("/login/")
         self.post("/login/", {"username": name, "password": PASSWORD})
 
+    def reach(
+        self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """Ask the site with the session's cookies; once more if the server had closed the idle connection."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        sent = {**(headers or {}), "Cookie": cookies}
+        try:
+            self.connection.request(method, path, body, sent)
+            return self.connection.getresponse()
+        except (BrokenPipeError, ConnectionResetError):  # the second is what "remote end closed" is, too
+            self.connection.close()
+            self.connection.request(method, path, body, sent)
+            return self.connection.getresponse()
+
     def ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
         """Ask the site, keeping its cookies."""
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        try:
-            self.connection.request(method, path, body, {**headers, "Cookie": cookies})
-            answer = self.connection.getresponse()
-        except (
-            BrokenPipeError,
-            http.client.RemoteDisconnected,
-        ):  # idle for longer than the server keeps it
-            self.connection.close()
-            self.connection.request(method, path, body, {**headers, "Cookie": cookies})
-            answer = self.connection.getresponse()
+        answer = self.reach(method, path, body, headers)
         text = answer.read().decode()
         for line in answer.headers.get_all("Set-Cookie") or []:
             name, _, value = line.split(";")[0].partition("=")
@@ -99,9 +103,7 @@ class Visitor:
 
     def fetch(self, path: str) -> bytes:
         """Fetch an image."""
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self.connection.request("GET", path, headers={"Cookie": cookies})
-        answer = self.connection.getresponse()
+        answer = self.reach("GET", path)
         content = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"GET {path}: {answer.status}")

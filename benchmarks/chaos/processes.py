@@ -25,25 +25,13 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.accounts import make_accounts
+
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "a password for the run"
 MARK = "CHAOS_PART"
 PR_SET_CHILD_SUBREAPER = 36
 LEASE_SECONDS = 45
-PEOPLE = """
-import json, sys
-import django
-django.setup()
-from django.contrib.auth.models import User
-from projects.access import set_role
-from projects.tokens import create_token
-keys = {}
-for name, role in json.loads(sys.argv[1]).items():
-    user = User.objects.create_user(name, password=sys.argv[2])
-    set_role(user, role)
-    keys[name] = create_token(user)[1]
-print(json.dumps(keys))
-"""
 WEIGHTS = {
     "web master": 1.0,
     "web process": 3.0,
@@ -54,7 +42,7 @@ WEIGHTS = {
     "renderer": 1.0,
     "database connection": 1.0,
     "database process": 0.5,
-    "cache": 1,
+    "cache": 1.0,
 }
 
 
@@ -223,10 +211,7 @@ class Site:
 
     def people(self, roles: dict[str, str]) -> dict[str, str]:
         """Make accounts, given as names and roles; return their keys to the API."""
-        command = [sys.executable, "-c", PEOPLE, json.dumps(roles), PASSWORD]
-        env = {**self.env, "DJANGO_SETTINGS_MODULE": "labelsite.settings"}
-        done = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
-        return dict(json.loads(done.stdout))
+        return make_accounts(roles, PASSWORD, self.env)
 
     def _supervise(self) -> None:
         """Start again what has ended, after killing what is left of it."""
