@@ -136,7 +136,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;"
-        "PRAGMA temp_store=MEMORY;PRAGMA cache_size=-64000;",
+        # Much for commands and workers, which build indexes with it; less for the web (labelsite/wsgi.py).
+        f"PRAGMA temp_store=MEMORY;PRAGMA cache_size=-{1024 * env.int('SQLITE_CACHE_MB', default=64)};",
     }
 else:
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
