@@ -166,8 +166,13 @@ class LabelTask(models.Model):
     place = models.PositiveSmallIntegerField(default=0)  # the same for those that came onto the page together
     prelabels = models.JSONField(null=True, blank=True)
     confidence = models.FloatField(null=True, blank=True)
-    labeler = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="label_tasks"
+    labeler = models.ForeignKey(  # looked for in a project only; who deletes a person can wait
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="label_tasks",
+        db_index=False,
     )
     labeled_at = models.DateTimeField(null=True, blank=True)
 
