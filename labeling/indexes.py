@@ -11,6 +11,7 @@ from django.db.models import Max
 from labeling.models import Annotation, LabelTask
 
 MANY = 20_000
+ROOM_KB = 64 * 1024
 SHARE = 5  # building an index anew pays where more than a fifth of its rows change
 OF_STATUS = (LabelTask, ("task_queue", "task_waiting", "task_status", "task_labeler", "task_confidence", "task_page"))
 OF_CURRENT = (Annotation, ("one_current_annotation_set_per_task", "annotation_class"))
@@ -25,16 +26,32 @@ def unindexed(count: int, *indexes: tuple[type[models.Model], tuple[str, ...]]) 
     third of the time. It belongs to the caller's transaction: others read on with the old indexes until its end,
     and could not write meanwhile anyway. PostgreSQL would make readers wait, so there nothing is taken off.
     """
-    taken: list[str] = []
-    if connection.vendor == "sqlite" and count >= MANY:
+    if connection.vendor != "sqlite" or count < MANY:
+        yield
+        return
+    with _roomy():
+        taken: list[str] = []
         for model, names in indexes:
             if count * SHARE > (model._default_manager.aggregate(last=Max("pk"))["last"] or 0):
                 taken += _take_off(names)
-    yield
-    # After an error the transaction is rolled back, and the indexes are as they were.
-    with connection.cursor() as cursor:
-        for statement in taken:
-            cursor.execute(statement)
+        yield
+        # After an error the transaction is rolled back, and the indexes are as they were.
+        with connection.cursor() as cursor:
+            for statement in taken:
+                cursor.execute(statement)
+
+
+@contextmanager
+def _roomy() -> Iterator[None]:
+    """Have SQLite keep much of the database in memory: a web process usually gives each of its connections little."""
+    connection.ensure_connection()
+    database = connection.connection  # not Django's cursor, which refuses all in a transaction that has failed
+    ((usual,),) = database.execute("PRAGMA cache_size").fetchall()
+    database.execute(f"PRAGMA cache_size={min(usual, -ROOM_KB)}")
+    try:
+        yield
+    finally:
+        database.execute(f"PRAGMA cache_size={usual}")
 
 
 def _take_off(names: tuple[str, ...]) -> list[str]:

@@ -76,6 +76,12 @@ def index_names() -> set[str]:
         return {name for table in tables for name in connection.introspection.get_constraints(cursor, table)}
 
 
+def kept_in_memory() -> int:
+    """What SQLite keeps of the database for this connection: KiB, negative."""
+    with connection.cursor() as cursor:
+        return int(cursor.execute("PRAGMA cache_size").fetchone()[0])
+
+
 def page_items(project: Project, labeler: User, count: int = 9) -> list[dict[str, Any]]:
     page = make.page(project, labeler, count)
     shown = page_data(project, labeler, page)["page"]
@@ -143,6 +149,22 @@ def test_a_big_change_leaves_the_indexes_as_they_were_also_when_it_is_stopped(wo
     assert index_names() == names
     undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
     assert (state(worked), index_names()) == (before, names)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's own cache")
+def test_a_big_change_has_much_memory_while_it_lasts(worked: Project, manager: User) -> None:
+    """A web process gives each connection little; a big change reads and writes everything."""
+    connection.cursor().execute("PRAGMA cache_size=-2000")
+    seen: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        seen.append(kept_in_memory())
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        review.review_all(worked, manager, review.ACTS["reject"], LabelTask.objects.filter(project=worked), look)
+    assert seen == [-64 * 1024]
+    assert kept_in_memory() == -2000
 
 
 def test_starting_over_takes_labels_out_of_every_view_and_undo_brings_them_back(
