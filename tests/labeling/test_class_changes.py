@@ -391,7 +391,7 @@ def test_a_merge_gives_the_labels_to_the_other_class_and_can_be_undone(
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="counts SQLite's steps")
-def test_setting_aside_merging_and_undoing_take_steps_as_many_as_the_labels(db: None) -> None:
+def test_setting_aside_merging_and_undoing_take_steps_as_many_as_the_labels(roles: None) -> None:
     """Not their square: undoing the merge of a big class would never end, and nobody could label meanwhile."""
     few, many = (steps_of_changes(build(images, boxes=1, name=str(images), classes=3)) for images in (400, 3200))
     assert set(few) == {"reset", "its undo", "merge", "undo of it"}
