@@ -178,6 +178,7 @@ def main() -> int:
         from django.db import connection
 
         from labeling.progress import count_progress
+        from labelsite.wsgi import settle
         from projects.models import Project
 
         if options.existing:
@@ -187,6 +188,7 @@ def main() -> int:
         call_command("collectstatic", interactive=False, verbosity=0)
         counts = count_progress(project)
         print(f"{connection.vendor}: {counts.total:,} images, {counts.n_labels:,} labels\n")
+        settle()
         pages = measure(project, options.rounds)
         print(f"{'':42} {'p50':>8} {'p95':>8} {'cpu':>8}")
         for name, (p50, p95, cpu) in pages.items():

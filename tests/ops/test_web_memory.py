@@ -1,4 +1,4 @@
-"""A web process's threads take no more memory than they need (labelsite/wsgi.py)."""
+"""A web process takes no more memory than it needs, and its loaded objects stay unsearched (labelsite/wsgi.py)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 THREADS = 8
 # What gunicorn does: it loads the application, then answers in threads. Each of these takes and keeps memory.
 SERVE = f"""
-import ctypes, json, sys, threading
+import ctypes, gc, json, sys, threading
 from labelsite.wsgi import application
 from django.db import connection
 
@@ -38,28 +38,45 @@ file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
 libc.malloc_info(0, file)
 libc.fclose(file)
 everybody.wait()
-print(json.dumps(sizes))
+print(json.dumps([sizes, gc.get_freeze_count(), len(gc.get_objects())]))
 """
 
 
-def serve(folder: Path, **more: str) -> tuple[list[int], int]:
-    """Return how many kB of the database the threads' connections keep, and from how many heaps they all take."""
+@dataclass
+class Served:
+    """A web process: kB of the database in each connection, heaps, objects that stay and that may go."""
+
+    kept: list[int]
+    heaps: int
+    frozen: int
+    collected: int
+
+
+def serve(folder: Path, **more: str) -> Served:
+    """Load the application as gunicorn does, and look at it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     environment = {**kept, "DEVELOPMENT": "1", "DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **more}
     command = [sys.executable, "-c", SERVE, str(folder / "heaps.xml")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    sizes: Any = json.loads(done.stdout)
-    return [-size for size in sizes], (folder / "heaps.xml").read_text().count("<heap ")
+    sizes, frozen, collected = json.loads(done.stdout)
+    return Served([-size for size in sizes], (folder / "heaps.xml").read_text().count("<heap "), frozen, collected)
 
 
 def test_threads_share_one_heap_and_keep_little_of_the_database(tmp_path: Path) -> None:
-    sizes, n_heaps = serve(tmp_path)
-    assert sizes == [8 * 1024] * THREADS
-    assert n_heaps == 1
+    served = serve(tmp_path)
+    assert served.kept == [8 * 1024] * THREADS
+    assert served.heaps == 1
+
+
+def test_what_is_loaded_is_not_gone_through_in_the_middle_of_requests(tmp_path: Path) -> None:
+    """The views too: a collection of all their objects takes as long as a page."""
+    served = serve(tmp_path)
+    assert served.frozen > 50_000
+    assert served.collected < served.frozen / 10
 
 
 def test_an_operator_can_give_them_more(tmp_path: Path) -> None:
-    sizes, n_heaps = serve(tmp_path, SQLITE_CACHE_MB="32", MALLOC_ARENA_MAX="4")
-    assert sizes == [32 * 1024] * THREADS
-    assert n_heaps == 4
+    served = serve(tmp_path, SQLITE_CACHE_MB="32", MALLOC_ARENA_MAX="4")
+    assert served.kept == [32 * 1024] * THREADS
+    assert served.heaps == 4
