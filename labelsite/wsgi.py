@@ -1,4 +1,4 @@
-"""The WSGI application that gunicorn serves, in processes that stay small however long they run."""
+"""The WSGI application that gunicorn serves, in processes that share their memory among their threads."""
 
 import ctypes
 import gc

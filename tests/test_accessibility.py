@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from labeling.submit import submit
 from projects.models import Project
+from projects.tokens import create_token
 from tests import make
 
 Opener = Callable[..., Page]
@@ -77,7 +78,8 @@ def test_the_console(
         page.goto(f"/admin/projects/project/{path}")
         page.wait_for_load_state("networkidle")
         wrong[path] = serious(page)
-    for path in ("dataset/", "dataset/add/", "datastore/", "datastore/add/"):
+    create_token(manager)
+    for path in ("dataset/", "dataset/add/", "datastore/", "datastore/add/", "apitoken/"):
         page.goto(f"/admin/projects/{path}")
         page.wait_for_load_state("networkidle")
         wrong[path] = serious(page) + cut_off(page)
