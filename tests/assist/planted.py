@@ -24,12 +24,21 @@ def project(
 ) -> Project:
     """Make an assisted project; the truth of an image is its number modulo the number of classes."""
     made = make.project(owner, make.pictures(folder, count, (8, 8)), task_type)
+    fix_order(made)
     plant(made, noise)
     settings = {"enabled": True, "min_labels": 20, "target": 0.6, "device": "cpu", "clustering": False}
     for name, value in (settings | assist).items():
         setattr(made, f"assist_{name}", value)
     made.save()
     return made
+
+
+def fix_order(made: Project) -> None:
+    """Give the tasks the same random order each time; by chance, a few images' order decides what may be shown."""
+    tasks = list(LabelTask.objects.filter(project=made).order_by("image__path"))
+    for task, rank in zip(tasks, np.random.default_rng(5).permutation(len(tasks)).tolist(), strict=True):
+        task.rank = rank
+    LabelTask.objects.bulk_update(tasks, ["rank"])
 
 
 def plant(made: Project, noise: float = 0.2) -> None:
