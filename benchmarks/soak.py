@@ -7,8 +7,9 @@ Labelers classify and draw boxes over HTTP, a program labels over the API, a man
 tab, rejects, exports, downloads, uploads and refreshes, and a model is trained now and then. Every ``--every`` seconds
 the memory (RSS, and PSS, which shares out what processes share), open file handles and threads of each of the site's
 processes are noted, with the database's size and the temporary files. What is said of growth is the median slope
-(Theil-Sen) after the warm-up, before which the queue's workers are replaced once, as they are after 200 jobs. Prints a
-table and JSON; ends with 1 when something grows or a request failed.
+(Theil-Sen) after the warm-up, before which the queue's workers are replaced once, as they are after 200 jobs. There are
+so many images that the database is larger than what SQLite keeps of it for each thread from the beginning on: else its
+caches would grow with it. Prints a table and JSON; ends with 1 when something grows or a request failed.
 """
 
 from __future__ import annotations
@@ -368,7 +369,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=10, help="minutes that are not judged")
     parser.add_argument("--every", type=float, default=30, help="seconds between two looks")
-    parser.add_argument("--images", type=int, default=12_000, help="images to classify")
+    parser.add_argument("--images", type=int, default=40_000, help="images to classify")
     parser.add_argument("--train-every", type=float, default=480, help="seconds between trainings")
     parser.add_argument("--think", type=float, default=12, help="seconds that a labeler looks at a page, on average")
     parser.add_argument("--json", type=Path, help="where to write all samples")
