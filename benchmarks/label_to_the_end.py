@@ -70,16 +70,16 @@ def inside(box: list[float], image: dict[str, Any]) -> list[float]:
 
 
 class Site:
-    """The site on a free port, with data of its own."""
+    """The site on a free port, with data of its own; ``options`` are more of `serve`'s."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *options: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {**os.environ, "DEVELOPMENT": "1", "DATA_DIR": str(data_dir), "LOG_LEVEL": "WARNING"}
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+            [sys.executable, "manage.py", "serve", "--port", str(self.port), *options],
             cwd=ROOT,
             env=self.env,
             stdout=subprocess.DEVNULL,
