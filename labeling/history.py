@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -10,9 +10,13 @@ from django.db import connection
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from labeling.answers import Answer, Label
+from labeling.answers import Answer
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask, Status
+from projects.bulk import insert
 from projects.models import Project
+
+BOX = ("x", "y", "width", "height")
+NO_BOX = (None,) * 4
 
 
 def record(
@@ -25,44 +29,52 @@ def record(
     status: str = Status.LABELED,
     page: LabelPage | None = None,
     seconds: float | None = None,
-) -> list[LabelEvent]:
+) -> None:
     """Write one event for each answer, end the labels that stood, and put the new ones and the status in place.
 
     ``seconds`` is for all the tasks together and is shared out evenly. Skips become events and tasks of their own kind.
     """
+    if not tasks:
+        return
     now = timezone.now()
-    share = seconds / len(tasks) if seconds is not None and tasks else None
-    events = LabelEvent.objects.bulk_create(
-        LabelEvent(
-            project=project,
-            task=task,
-            action=LabelEvent.Action.SKIPPED if answer.skip else action,
-            by=by,
-            at=now,
-            kind=task.kind,
-            page=page,
-            seconds=share,
-            detail=_detail(task, answer),
-        )
-        for task, answer in zip(tasks, answers, strict=True)
-    )
-    if events:
-        end_labels([task.pk for task in tasks if task.labeled_at], after=events[0].pk - 1)
-    Annotation.objects.bulk_create(
+    share = seconds / len(tasks) if seconds is not None else None
+    given = list(zip(tasks, answers, strict=True))
+    same = (project.pk, by.pk if by else None, now, page.pk if page else None, share)
+    events = insert(
+        LabelEvent,
+        ("project", "by", "at", "page", "seconds", "task", "kind", "action", "detail"),
         (
-            annotation
-            for task, answer, event in zip(tasks, answers, events, strict=True)
-            for annotation in _annotations(task, answer.labels, event)
+            (*same, task.pk, task.kind, LabelEvent.Action.SKIPPED if answer.skip else action, _detail(task, answer))
+            for task, answer in given
         ),
-        batch_size=2000,
+    )
+    end_labels([task.pk for task in tasks if task.labeled_at], after=min(events) - 1)
+    insert(
+        Annotation,
+        (
+            "created_by_event",
+            "task",
+            "image_width",
+            "image_height",
+            "place",
+            "label_class",
+            "x",
+            "y",
+            "width",
+            "height",
+        ),
+        (
+            (event, task.pk, task.image.width, task.image.height, place, label.label_class, *(label.box or NO_BOX))
+            for event, (task, answer) in zip(events, given, strict=True)
+            for place, label in enumerate(answer.labels)
+        ),
     )
     for is_skip, new_status in ((False, status), (True, Status.SKIPPED)):
-        ids = [task.pk for task, answer in zip(tasks, answers, strict=True) if bool(answer.skip) == is_skip]
+        ids = [task.pk for task, answer in given if bool(answer.skip) == is_skip]
         if ids:
             # Who imports labels has not labeled: the labelers' figures are about people at work.
             labeler = None if action == LabelEvent.Action.IMPORTED else by
             LabelTask.objects.filter(pk__in=ids).update(status=new_status, labeler=labeler, labeled_at=now)
-    return events
 
 
 def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:
@@ -70,23 +82,6 @@ def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:
     if answer.skip:
         return {"reason": answer.skip, "note": answer.note}
     return {} if answer.labels or not task.image.width else {"size": [task.image.width, task.image.height]}
-
-
-def _annotations(task: LabelTask, labels: Iterable[Label], event: LabelEvent) -> Iterable[Annotation]:
-    for place, label in enumerate(labels):
-        x, y, width, height = label.box or (None,) * 4
-        yield Annotation(
-            task=task,
-            label_class_id=label.label_class,
-            place=place,
-            x=x,
-            y=y,
-            width=width,
-            height=height,
-            image_width=task.image.width,
-            image_height=task.image.height,
-            created_by_event=event,
-        )
 
 
 def end_labels(task_ids: Sequence[int], after: int) -> None:

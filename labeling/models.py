@@ -13,6 +13,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from projects.models import Image, LabelClass, Project
+from projects.prepared import Prepared, Slot
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -73,7 +74,7 @@ class LabelTaskQuerySet(models.QuerySet["LabelTask"]):
         """Tasks that the feeder has not reached, in the order in which it takes them."""
         return self.filter(status=Status.WAITING).order_by("priority", "group", "rank", "id")
 
-    def of_others(self, labeler: User) -> LabelTaskQuerySet:
+    def of_others(self, labeler: User | Slot) -> LabelTaskQuerySet:
         """Tasks whose last answer, if there is one, this labeler has not given."""
         return self.filter(Q(labeler__isnull=True) | ~Q(labeler=labeler))
 
@@ -134,7 +135,14 @@ class LabelPage(models.Model):
     @cached_property
     def on_screen(self) -> list[LabelTask]:
         """The tasks that wait for an answer on it, with their images, in their order."""
-        return list(self.tasks.filter(status=Status.CLAIMED).select_related("image").on_page())
+        return self.read_tasks()
+
+    def read_tasks(self) -> list[LabelTask]:
+        """Read ``on_screen`` anew."""
+        tasks = _tasks_of_page(page=self.pk)
+        for task in tasks:
+            task.page = self
+        return tasks
 
     def hand_in(self, digest: str, seconds: float | None) -> bool:
         """``open -> submitted`` in one UPDATE; False when it is not open, or its lease has run out."""
@@ -211,6 +219,11 @@ class LabelTask(models.Model):
 
     def __str__(self) -> str:
         return f"{self.image_id} in {self.project_id}"
+
+
+_tasks_of_page = Prepared(
+    lambda: LabelTask.objects.filter(page=Slot("page"), status=Status.CLAIMED).select_related("image").on_page()
+)
 
 
 class LabelEvent(models.Model):

@@ -7,17 +7,19 @@ claim takes no project lock, and skips rows that another claim holds.
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import DateTimeField, Q
 from django.utils import timezone
 
 from labeling import feeder
 from labeling.models import LabelPage, LabelTask, LabelTaskQuerySet, Status
 from projects import refresh_due
 from projects.models import Image, Project
+from projects.prepared import Prepared, Slot
 from projects.transitions import WrongState, move
 
 TRIES = 5
@@ -65,14 +67,21 @@ def _claim(project: Project, labeler: User, count: int) -> LabelPage | None:
     return None
 
 
+_open_pages = Prepared(
+    lambda: LabelPage.objects.filter(
+        Q(labeler=Slot("labeler")) | Q(expires_at__lte=Slot("now", DateTimeField())),
+        project=Slot("project"),
+        status=LabelPage.Status.OPEN,
+    ).select_related("project")
+)
+
+
 def open_page(project: Project, labeler: User) -> LabelPage | None:
     """Return what the labeler has on the screen in this project, and let leases that have run out lapse.
 
     Raises Paused for a page of a project that isn't running.
     """
-    mine_or_expired = Q(labeler=labeler) | Q(expires_at__lte=timezone.now())
-    found = LabelPage.objects.filter(mine_or_expired, project=project, status=LabelPage.Status.OPEN)
-    pages = list(found.select_related("project"))
+    pages = _open_pages(project=project.pk, labeler=labeler.pk, now=timezone.now())  # mine, and expired ones
     alive = [page for page in pages if page.is_alive]
     if len(alive) < len(pages):
         sweep(project)
@@ -94,11 +103,24 @@ def _next_tasks(project: Project, labeler: User, count: int) -> list[LabelTask]:
 
     Nobody else can take them before the transaction ends. Raises Paused when the project isn't running.
     """
-    queued = _free(LabelTask.objects.in_project(project).filter(project__state=Project.State.RUNNING))
-    tasks = list(queued.of_others(labeler)[:count]) or list(queued[:count])
+    tasks = _next_of_others(count)(project=project.pk, labeler=labeler.pk) or _next(count)(project=project.pk)
     if not tasks and not Project.objects.filter(pk=project.pk, state=Project.State.RUNNING).exists():
         raise Paused
     return [task for task in tasks if (task.kind, task.group) == (tasks[0].kind, tasks[0].group)]
+
+
+@cache
+def _next(count: int) -> Prepared[LabelTask]:
+    return Prepared(lambda: _next_free()[:count])
+
+
+@cache
+def _next_of_others(count: int) -> Prepared[LabelTask]:
+    return Prepared(lambda: _next_free().of_others(Slot("labeler"))[:count])
+
+
+def _next_free() -> LabelTaskQuerySet:
+    return _free(LabelTask.objects.filter(project=Slot("project"), project__state=Project.State.RUNNING))
 
 
 def _free(tasks: LabelTaskQuerySet) -> LabelTaskQuerySet:

@@ -44,7 +44,7 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
             return _again(page, fingerprint)
         if not project.is_running:
             raise Paused
-        tasks = list(page.tasks.filter(status=Status.CLAIMED).select_related("image").on_page())
+        tasks = page.read_tasks()
         if not tasks:
             raise Lapsed
         answers = check_answers(project, tasks, items)

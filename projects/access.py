@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from guardian.shortcuts import assign_perm, remove_perm
 
 from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
+from projects.prepared import Prepared, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +49,18 @@ def get_project_to_export(user: Person, pk: int | str) -> Project:
     return _get(Project.objects.exportable_by(user).select_related(IMAGES), pk)
 
 
+_locked = Prepared(lambda: Project.objects.select_for_update(no_key=True).filter(pk=Slot("project")))
+
+
 def lock(project: Project) -> Project:
     """Return the project, its row locked until the transaction ends.
 
     Everything that writes labels or changes state takes this lock first: pauses, class changes, reviews and submits
     of one project stand in line, and its event ids grow in the order of the commits.
     """
-    return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    for locked in _locked(project=project.pk):
+        return locked
+    raise Project.DoesNotExist
 
 
 def grant_owner(user: User, project: Project) -> None:

@@ -1,4 +1,7 @@
-"""Very many rows as one parameter of a statement: for an UPDATE or INSERT of half a million rows in seconds."""
+"""Many rows by one statement, written without an instance for each.
+
+``table`` takes very many as one parameter: for an UPDATE or INSERT of half a million rows in seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from django.db import connection
+from django.db import connection, models
 
 BATCH = 10_000
+MAX_PARAMETERS = 30_000  # SQLite takes 32,766
+PLAIN = (int, float, str, type(None))
 CASTS = {
     "int": "(v ->> {n})::bigint",
     "float": "(v ->> {n})::float8",
@@ -37,3 +42,28 @@ def packs(rows: Iterable[Sequence[Any]], size: int = BATCH) -> Iterator[tuple[in
     source = iter(rows)
     while batch := list(islice(source, size)):
         yield len(batch), pack(batch)
+
+
+def insert(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[int]:
+    """Insert rows of values by the names of their columns; return their new ids, in the order of the rows.
+
+    Numbers and texts are written as they are, anything else as the model's field says.
+    """
+    fields: list[Any] = [model._meta.get_field(name) for name in names]
+    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    row_marks = f"({', '.join(['%s'] * len(fields))})"
+    ids: list[int] = []
+    source = iter(rows)
+    with connection.cursor() as cursor:
+        while batch := list(islice(source, MAX_PARAMETERS // len(fields))):
+            cursor.execute(
+                f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({columns})"  # noqa: S608
+                f" VALUES {', '.join([row_marks] * len(batch))} RETURNING id",
+                [
+                    value if type(value) in PLAIN else field.get_db_prep_save(value, connection)
+                    for row in batch
+                    for field, value in zip(fields, row, strict=True)
+                ],
+            )
+            ids += [row[0] for row in cursor.fetchall()]
+    return ids

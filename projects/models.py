@@ -22,6 +22,7 @@ from projects import palette, secrets
 from projects.datastores import check_place, check_secret
 from projects.patterns import PatternError
 from projects.patterns import parse as parse_pattern
+from projects.prepared import Prepared, Slot
 from projects.stores import Store, store_for
 from projects.transitions import move
 
@@ -337,7 +338,7 @@ class Project(models.Model):
     @cached_property
     def choosable_classes(self) -> list[LabelClass]:
         """The classes that can be chosen, read once for this instance; a lock gives a new one (projects/access.py)."""
-        return list(self.classes.current())
+        return _choosable(project=self.pk)
 
 
 class ProjectUserPermission(UserObjectPermissionBase):
@@ -404,6 +405,9 @@ class LabelClass(models.Model):
             LabelClass.objects.filter(project=self.project_id).values_list("color", flat=True)
         )
         super().save(*args, **kwargs)
+
+
+_choosable = Prepared(lambda: LabelClass.objects.current().filter(project=Slot("project")))
 
 
 class Image(models.Model):

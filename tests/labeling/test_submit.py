@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from labeling import queue
-from labeling.answers import InvalidAnswer
+from labeling import feeder, queue
+from labeling.answers import MAX_BOXES, InvalidAnswer
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask
 from labeling.queue import Lapsed, Paused
 from labeling.submit import correctable_tasks, submit
@@ -63,6 +65,33 @@ def test_a_claim_reads_a_page_and_not_the_whole_queue(project: Project, labeler:
         cursor.execute("SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = %s", [TASKS])
         n_read = cursor.fetchone()[0]
     assert n_read < 1000
+
+
+def test_a_submit_with_the_next_claim_is_eleven_statements(
+    project: Project, labeler: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeder, "LOOK_SECONDS", 3600)  # once in a while a claim looks at the queue's length
+    page = make.page(project, labeler)
+    items = make.answers(page, labels=make.class_ids(project)[:1])
+    with CaptureQueriesContext(connection) as asked:
+        submit(page, items, 9.0)
+        assert queue.claim(project, labeler, 9)
+    statements = [query["sql"] for query in asked.captured_queries]
+    assert len([sql for sql in statements if not sql.startswith(("BEGIN", "COMMIT"))]) == 11, statements
+
+
+def test_very_many_boxes_of_one_image_are_all_kept(manager: User, labeler: User, tmp_path: Path) -> None:
+    """More values than SQLite takes in one statement."""
+    project = make.project(manager, make.pictures(tmp_path / "images", 1), "detection")
+    page = make.page(project, labeler, 1)
+    boxes = [
+        {"label_class": label_class, "box": [n % 60 + 0.5, n % 40 + 0.25, 1 + n / 8192, 2 + n / 8192]}
+        for n in range(MAX_BOXES)
+        for label_class in make.class_ids(project)[:1]
+    ]
+    submit(page, make.answers(page, boxes=boxes))
+    kept = Annotation.objects.current().order_by("place")
+    assert [list(label.box or ()) for label in kept] == [box["box"] for box in boxes]
 
 
 def test_images_keep_their_order_on_a_page(project: Project, labeler: User) -> None:
