@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from labeling import resets
+from labeling.indexes import joined_as_sets
 from labeling.models import ANSWERED, PENDING, Annotation, LabelEvent, LabelTask, Status
 from labeling.resets import Action, NotUndoable
 from projects import signals
@@ -283,7 +284,7 @@ def merge_class(project: Project, by: User | None, pk: int, into: int) -> LabelE
         also=list(heirs.values_list("pk", flat=True)),
     )
     n_labels = Annotation.objects.current().filter(label_class=source).update(ended_by_event=event)
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, joined_as_sets(n_labels):
         cursor.execute(_copy_to_class(project), [into, event.pk, event.pk, *([] if project.is_detection else [into])])
     heirs.update(merged_into=target)
     source.retired_at, source.merged_into = source.retired_at or timezone.now(), target
@@ -342,7 +343,7 @@ def _unmerge(project: Project, by: User | None, event: LabelEvent) -> LabelEvent
     undone = _record(project, by, Action.RESTORED, of=event.pk, name=source.name)
     LabelClass.objects.filter(project=project, pk__in=event.detail["also"]).update(merged_into=source)
     untouched = resets.UNTOUCHED.format(row="old")
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, joined_as_sets(event.detail["labels"]):
         cursor.execute(
             "UPDATE labeling_annotation SET ended_by_event_id = %s"  # noqa: S608
             " WHERE ended_by_event_id IS NULL AND label_class_id = %s AND EXISTS ("

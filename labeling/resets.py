@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.utils.translation import gettext as _
 
-from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
+from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, joined_as_sets, unindexed
 from labeling.models import (
     ANSWERED,
     PRIORITY,
@@ -132,15 +132,16 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
     lapse_pages(project)
     floor = standing[-2].pk if len(standing) > 1 else 0
     restored = LabelEvent.objects.create(project=project, action=Action.RESTORED, by=by, detail={"of": event.pk})
-    with connection.cursor() as cursor, unindexed(event.detail["labels"], OF_CURRENT):
+    n_labels, n_images = event.detail["labels"], event.detail["images"]
+    with connection.cursor() as cursor, joined_as_sets(n_labels), unindexed(n_labels, OF_CURRENT):
         cursor.execute(_copy_labels(project), [restored.pk, event.pk, event.pk])
         n_labels = cursor.rowcount
-    with connection.cursor() as cursor, unindexed(event.detail["images"], OF_STATUS):
+    with connection.cursor() as cursor, joined_as_sets(n_images), unindexed(n_images, OF_STATUS):
         cursor.execute(
             f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION},"  # noqa: S608
             " kind = COALESCE(NULLIF(answer.kind, ''), labeling_labeltask.kind)"
-            f" FROM ({LAST_ANSWER}) answer WHERE labeling_labeltask.id = answer.task_id",
-            [project.pk, floor, event.pk],
+            f" FROM ({LAST_ANSWER}) answer WHERE labeling_labeltask.id = answer.task_id AND project_id = %s",
+            [project.pk, floor, event.pk, project.pk],
         )
         n_images = cursor.rowcount
     restored.detail |= {"labels": n_labels, "images": n_images}

@@ -398,6 +398,30 @@ def test_setting_aside_merging_and_undoing_take_steps_as_many_as_the_labels(role
     assert {what: many[what] / few[what] for what in few if many[what] > 16 * few[what]} == {}
 
 
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="reads PostgreSQL's own counters")
+def test_undoing_a_merge_reads_what_happened_since_once_and_not_for_each_label(roles: None) -> None:
+    """How many labels the merge ended its planner can't know, and takes them for one."""
+    project = build(4000, boxes=1, classes=2)
+    one, other = make.class_ids(project)
+    pause(project)
+    merge = class_changes.merge_class(project, None, one, other)
+    tasks = list(project.tasks.order_by("pk").values_list("pk", flat=True)[:2000])
+    LabelEvent.objects.bulk_create(LabelEvent(project=project, task_id=pk, action="approved") for pk in tasks)
+    before = events_read()
+    undone = undo(project, None, merge.pk)
+    assert 0 < undone.detail["labels"] < merge.detail["labels"]  # those of the approved images stay
+    assert events_read() - before < 50_000
+
+
+def events_read() -> int:
+    """How many rows of the history this transaction has read."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'labeling_labelevent'"
+        )
+        return int(cursor.fetchone()[0])
+
+
 def steps_of_changes(project: Project) -> dict[str, int]:
     """How many hundreds of SQLite's instructions each change takes."""
     steps: dict[str, int] = {}
