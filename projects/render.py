@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MAX_BYTES = 500 * 1024 * 1024
 MEMORY_BYTES = 4 * 1024**3
 QUALITY = 88
 WHITE = (255, 255, 255)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # their numbers in malloc.h
 
 
 class Refused(Exception):
@@ -142,11 +144,23 @@ def answer(line: str) -> dict[str, Any]:
         return {"error": f"The file can't be read: {error.strerror or error}."}
 
 
+def keep_memory() -> None:
+    """Use the memory of one image for the next: to get it anew, page by page, takes a fifth of the time.
+
+    It goes back with the process, which ends soon after the last image.
+    """
+    with suppress(AttributeError):  # not glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 * 1024**2)  # the most that it takes
+        mallopt(M_TRIM_THRESHOLD, 64 * 1024**2)
+
+
 def main() -> None:
     """Answer lines until there are no more."""
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the parent
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    keep_memory()
     warnings.simplefilter("ignore")
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     for line in sys.stdin:
