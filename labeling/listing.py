@@ -62,13 +62,9 @@ def page_of(
 
 def count(project: Project, wanted: ImageFilter, view: View | None) -> int:
     """Return how many images a list has, at most some seconds old."""
-    if view is None and wanted == replace(ImageFilter(), statuses=wanted.statuses, kind=wanted.kind):
+    if view is None and wanted == ImageFilter(statuses=wanted.statuses):
         counts = progress(project).tasks
-        return sum(
-            n
-            for (status, kind), n in counts.items()
-            if (not wanted.statuses or status in wanted.statuses) and (not wanted.kind or kind == wanted.kind)
-        )
+        return sum(n for status, n in counts.items() if not wanted.statuses or status in wanted.statuses)
     if view is None and wanted == ImageFilter(path=wanted.path):
         return Image.objects.filter(project=project, path__has_text=wanted.path).count()
     key = f"count-{project.pk}-{hash((wanted, view and view.name))}"

@@ -430,6 +430,7 @@ class Tally(models.Model):
     labels_event = models.BigIntegerField()
     labels = models.JSONField(default=dict)
     labelers = models.JSONField(default=dict)
+    tasks = models.JSONField(default=dict)
 
     class Meta:
         verbose_name = _("tally")

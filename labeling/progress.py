@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass, field
 
 from django.core.cache import cache
-from django.db.models import Count
 
 from labeling import signals
-from labeling.models import Kind, LabelTask, Status
-from labeling.tallies import labels_by_class
+from labeling.models import Kind, Status
+from labeling.tallies import labels_by_class, tasks_by_state
 from projects.models import Project, Refresh
 
 KEPT_SECONDS = 2
@@ -22,7 +21,7 @@ class Progress:
     """The tasks of a project by what became of them; the parts add up to ``total`` (SPEC B1, B2, B5).
 
     Tasks that a manager took out (``removed``) are not part of the total; ``labels`` are counts by class id, ``tasks``
-    counts by status and kind.
+    counts by status.
     """
 
     total: int
@@ -38,7 +37,7 @@ class Progress:
     claimed: int
     queue: dict[str, int]
     labels: dict[int, int] = field(default_factory=dict)
-    tasks: dict[tuple[str, str], int] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:
@@ -83,11 +82,10 @@ def _key(project: Project) -> str:
 
 def count_progress(project: Project) -> Progress:
     """Count the project's progress now."""
-    rows = LabelTask.objects.filter(project=project).values_list("status", "kind").annotate(n=Count("*")).order_by()
-    counts = {(status, kind): n for status, kind, n in rows}
+    counts, queue = tasks_by_state(project)
 
     def of(*statuses: str) -> int:
-        return sum(n for (status, _kind), n in counts.items() if status in statuses)
+        return sum(counts.get(status, 0) for status in statuses)
 
     removed = of(Status.REMOVED)
     return Progress(
@@ -102,7 +100,7 @@ def count_progress(project: Project) -> Progress:
         unqueued=of(Status.WAITING),
         queued=of(Status.QUEUED),
         claimed=of(Status.CLAIMED),
-        queue={kind: counts.get((Status.QUEUED, kind), 0) for kind in Kind.values},
+        queue={kind: queue.get(kind, 0) for kind in Kind.values},
         labels=labels_by_class(project),
         tasks=counts,
     )

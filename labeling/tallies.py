@@ -1,8 +1,9 @@
-"""What takes long to count of a big project: labels by class, and answered images by labeler.
+"""What takes long to count of a big project: tasks by state, labels by class, and answered images by labeler.
 
 Labels are counted once and after that kept up by what each event since then began and ended (annotations are never
-changed, so the sum is exact, and 2.5 million boxes are not read every some seconds). Both are kept in the cache, and by
-a worker in a row beside it: so an emptied cache costs nobody half a second.
+changed, so the sum is exact, and 2.5 million boxes are not read every some seconds). Of tasks, the state that most are
+in is what the others leave: how many there are in all is known for as long as no refresh adds any. All are kept in the
+cache, and by a worker in a row beside it: so an emptied cache costs nobody half a second.
 """
 
 from __future__ import annotations
@@ -10,18 +11,65 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Q, QuerySet, Subquery
+from django.db.models import Count, IntegerField, Max, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
-from labeling.models import Annotation, LabelEvent, LabelTask, Tally
-from projects.models import LabelClass, Project
+from labeling.models import Annotation, LabelEvent, LabelTask, Status, Tally
+from projects.models import LabelClass, Project, Refresh
 
+TASKS_SECONDS = 24 * 3600
 LABELS_SECONDS = 24 * 3600
 LABELERS_SECONDS = 15
 ROW_SERVES = timedelta(seconds=90)  # a worker renews the rows every minute
 MANY_EVENTS = 100_000  # after so many, counting anew is as quick as catching up
 
 Counted = tuple[int, dict[int, int]]  # up to which event, and how many by id
+Total = tuple[int, int, str]  # after how many were added, how many tasks there are, and the state of most of them
+
+
+def tasks_by_state(project: Project) -> tuple[dict[str, int], dict[str, int]]:
+    """Return how many tasks are in each state now, and of those in the queue how many are of each kind."""
+    key = f"tasks-{project.pk}"
+    known: Total | None = cache.get(key)
+    if known is None and (row := _row(project)) is not None and row.tasks:
+        known = (row.tasks["added"], row.tasks["total"], row.tasks["most"])
+    total, counts, queue = _count_tasks(project, known)
+    if total is not None and total != cache.get(key):
+        cache.set(key, total, TASKS_SECONDS)
+    return counts, queue
+
+
+def _count_tasks(project: Project, known: Total | None) -> tuple[Total | None, dict[str, int], dict[str, int]]:
+    if known is not None:
+        n_added, n_tasks, most = known
+        # Named, and not all but one, so that only their part of the index is read.
+        others = Q(status__in=[status for status in Status.values if status != most])
+        added, counts, queue = _count_by_state(project, others)
+        if added == n_added:
+            counts[most] = n_tasks - sum(counts.values())
+            return (added, n_tasks, _most_common(counts)), counts, queue
+    added, counts, queue = _count_by_state(project, Q())
+    return (added, sum(counts.values()), _most_common(counts)) if added is not None else None, counts, queue
+
+
+def _most_common(counts: dict[str, int]) -> str:
+    """Return the state of most tasks, the queue left out: its kinds are counted too."""
+    return max(sorted(counts.keys() - {Status.QUEUED}), key=lambda status: counts[status], default=Status.REMOVED)
+
+
+def _count_by_state(project: Project, which: Q) -> tuple[int | None, dict[str, int], dict[str, int]]:
+    """Count tasks by state, and those in the queue by kind, and say how many were ever added: all by one statement.
+
+    How many were added is None where no task is.
+    """
+    added = Refresh.objects.filter(project=project).order_by().values("project").annotate(n=Sum("added")).values("n")
+    rows = LabelTask.objects.filter(which, project=project).values("status", "kind").order_by()
+    found = list(rows.annotate(n=Count("*"), added=Subquery(added, IntegerField())))
+    counts: dict[str, int] = {}
+    for row in found:
+        counts[row["status"]] = counts.get(row["status"], 0) + row["n"]
+    queue = {row["kind"]: row["n"] for row in found if row["status"] == Status.QUEUED}
+    return (found[0]["added"] or 0) if found else None, counts, queue
 
 
 def labels_by_class(project: Project) -> dict[int, int]:
@@ -58,7 +106,9 @@ def renew_all() -> None:
 def _renew(project: Project, last: int) -> None:
     """Store what is counted now. What comes after ``last`` may be in it too, but then that is not the last any more."""
     event, labels = _labels(project)
-    counted = {"labels_event": event, "labels": labels, "labelers": _count_labelers(project)}
+    total, _counts, _queue = _count_tasks(project, None)
+    tasks = dict(zip(("added", "total", "most"), total, strict=True)) if total else {}
+    counted = {"labels_event": event, "labels": labels, "labelers": _count_labelers(project), "tasks": tasks}
     Tally.objects.update_or_create(project=project, defaults={"event": last, "at": timezone.now(), **counted})
 
 

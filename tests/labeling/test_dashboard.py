@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,40 @@ def test_the_label_counts_follow_every_change(
     assert Annotation.objects.current().count() == 9 - 3 + 9 + 3
 
 
+def test_the_tasks_are_counted_but_for_the_state_of_most(
+    kept: None, project: Project, manager: User, labeler: User, labeler2: User, tmp_path: Path
+) -> None:
+    """SPEC B1: what is left of all is exact, whatever happens; it is told apart from a count by a lie in the cache."""
+    (cat, *_others), folder = make.class_ids(project), tmp_path / "images"
+    steps = [
+        lambda: make.page(project, labeler),
+        lambda: submit(page := make.page(project, labeler), make.answers(page, labels=[cat])),
+        lambda: submit(page := make.page(project, labeler), make.answers(page, skip="unclear")),
+        lambda: review.approve(
+            project, manager, list(project.tasks.filter(status="labeled").values_list("image", flat=True))
+        ),
+        lambda: make.pictures(folder, 27) and refresh.run(refresh.enqueue(project).pk),
+        lambda: make.page(project, labeler),
+        lambda: (folder / "0000.png").unlink() or refresh.run(refresh.enqueue(project).pk),
+        tallies.renew_all,
+        cache.clear,
+    ]
+    for step in steps:
+        step()
+        counts = Counter(LabelTask.objects.filter(project=project).values_list("status", flat=True))
+        progress = count_progress(project)
+        assert {state: n for state, n in progress.tasks.items() if n} == counts
+        waiting = LabelTask.objects.filter(project=project, status="queued").values_list("kind", flat=True)
+        assert Counter(progress.queue) == Counter(waiting)
+    key = f"tasks-{project.pk}"
+    added, total, most = cache.get(key)
+    cache.set(key, (added, total + 1000, most))
+    assert count_progress(project).tasks[most] == counts[most] + 1000
+    make.pictures(folder, 30)
+    refresh.run(refresh.enqueue(project).pk)
+    assert sum(count_progress(project).tasks.values()) == 30
+
+
 def test_an_emptied_cache_is_filled_from_what_a_worker_kept(
     kept: None, project: Project, manager: User, labeler: User, labeler2: User
 ) -> None:
@@ -71,6 +106,7 @@ def test_an_emptied_cache_is_filled_from_what_a_worker_kept(
     tallies.renew_all()
     row = Tally.objects.get(project=project)
     assert (row.labels, row.labelers) == ({str(cat): 9}, {str(labeler.pk): 9})
+    assert row.tasks["total"] == 20
     Tally.objects.update(labels={cat: 1009}, labelers={labeler.pk: 2009})
 
     def shown() -> tuple[dict[int, int], dict[int, int]]:
