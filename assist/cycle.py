@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 from django_q.tasks import async_task
 
 from assist import runs
-from assist.labels import blind_tasks, close_ledger, labeled_tasks, suggested_tasks
+from assist.blind import blind_tasks, close_ledger, labeled_tasks, suggested_tasks
 from assist.models import AssistRun
+from assist.pipeline import policy
 from labeling import suggestions
 from labeling.models import PENDING, Kind, LabelTask
 from projects.models import Image, Project
@@ -60,16 +61,12 @@ def has_too_few_left(project: Project, now: Standing) -> bool:
     """Whether so little is left to label that a training can't repay the time it takes: for boxes, minutes."""
     if is_certified(project):
         return not now.left
-    from assist.pipeline.policy import MIN_LEFT_BOXES
-
-    least = MIN_LEFT_BOXES * now.labels if project.is_detection else 1
+    least = policy.MIN_LEFT_BOXES * now.labels if project.is_detection else 1
     return now.left + now.suggested < least  # suggestions that nobody has on the screen give way to better ones
 
 
 def labels_needed(project: Project) -> int:
     """Return how many labels the next training waits for: half as many again as the last one found."""
-    from assist.pipeline import policy  # loads numpy: only where assistance is on
-
     last = last_training(project)
     found = last.config.get("counted", 0) if last is not None else 0
     growth = policy.GROWTH_BOXES if project.is_detection else policy.GROWTH

@@ -1,7 +1,4 @@
-"""People's labels as arrays, and the queries that tell blind labels from confirmed suggestions (docs/assist.md).
-
-A label is *blind* when it was given to a blank image, on a manual or clustered page. Only blind labels judge a model.
-"""
+"""People's labels as arrays, and the ledger of what was promised by them (docs/assist.md)."""
 
 from __future__ import annotations
 
@@ -10,29 +7,11 @@ from typing import Any
 
 import numpy as np
 from django.db.models import Exists, Max, OuterRef, Q
-from django.utils import timezone
 
-from assist.models import AssistRun, Departure, Ledger, Prediction
-from labeling.models import PENDING, Annotation, Kind, LabelEvent, LabelTask, LabelTaskQuerySet, Status
+from assist.blind import COUNTED, blind_tasks, close_ledger, labeled_tasks, suggested_tasks
+from assist.models import AssistRun, Departure, Ledger
+from labeling.models import PENDING, Annotation, Kind, LabelEvent, LabelTask, Status
 from projects.models import Image, LabelClass, Project
-
-COUNTED = (Status.LABELED, Status.APPROVED)
-
-
-def labeled_tasks(project: Project) -> LabelTaskQuerySet:
-    """Return the tasks whose labels stand and whose file has not changed since."""
-    return LabelTask.objects.in_project(project).filter(status__in=COUNTED)
-
-
-def blind_tasks(project: Project) -> LabelTaskQuerySet:
-    """Return those of them that were labeled on a blank page."""
-    return labeled_tasks(project).exclude(kind=Kind.PRELABELED).filter(prelabels__isnull=True)
-
-
-def suggested_tasks(project: Project) -> LabelTaskQuerySet:
-    """Return the tasks on which a model of this project filled something in; imports are none of its business."""
-    ours = Prediction.objects.filter(task=OuterRef("pk"), is_suggested=True, run__state=AssistRun.State.DONE)
-    return LabelTask.objects.in_project(project).filter(Exists(ours), kind=Kind.PRELABELED)
 
 
 def class_ids(project: Project) -> list[int]:
@@ -168,11 +147,6 @@ def open_ledger(project: Project) -> Ledger:
     is_first = not Ledger.objects.filter(project=project).exists()
     after = 0 if is_first else last_event(project)
     return Ledger.objects.create(project=project, population=now, after_event=after)
-
-
-def close_ledger(project: Project) -> None:
-    """End the present promise: what was published stays, but new thresholds need new evidence."""
-    Ledger.objects.filter(project=project, closed_at__isnull=True).update(closed_at=timezone.now())
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.special import betaincinv
 from threadpoolctl import threadpool_limits
 
-from assist.pipeline import clusters, head, ledger, policy
+from assist.pipeline import choosing, clusters, head, ledger, policy
 
 FIRST_SEED = 50_000  # no constant was chosen with these seeds
 
@@ -91,7 +91,7 @@ def simulate(gram: np.ndarray, x: np.ndarray, truth: np.ndarray, seed: int, sett
         blind, in_play = np.append(blind, batch), np.append(in_play, np.ones(len(batch), bool))
         if not len(waiting):
             break
-        old, some = policy.training_set(blind, confirmed, rng)
+        old, some = choosing.training_set(blind, confirmed, rng)
         train = np.concatenate([old, some])
         solution = head.solve(gram[np.ix_(train, train)], head.one_hot(labels[train], n_classes))
         project.runs += 1
@@ -117,7 +117,7 @@ def simulate(gram: np.ndarray, x: np.ndarray, truth: np.ndarray, seed: int, sett
         project.published += int(shown.sum())
         project.wrong += int((predicted[shown] != truth[waiting[shown]]).sum())
         project.worst = max(project.worst, project.wrong / max(1, project.published))
-        project.actions += len(policy.pages_by_class(predicted[shown], theirs[shown]))
+        project.actions += len(choosing.pages_by_class(predicted[shown], theirs[shown]))
         waiting, scores = waiting[~shown], scores[~shown]
     return project
 

@@ -20,11 +20,12 @@ from django.utils.translation import gettext as _
 from PIL import Image as Pillow
 
 from assist import runs
+from assist.blind import blind_tasks, labeled_tasks, suggested_tasks
 from assist.cycle import newest_model
 from assist.jobs import sharding, staging
 from assist.jobs.features import weights_folder
 from assist.jobs.work import Outcome, Unusable, Work
-from assist.labels import blind_tasks, class_ids, labeled_tasks, read_unlabeled, suggested_tasks
+from assist.labels import class_ids, read_unlabeled
 from assist.models import AssistRun
 from assist.pictures import Pictures
 from assist.pipeline import detector as detectors

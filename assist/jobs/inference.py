@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from django.utils.translation import gettext as _
 
+from assist.blind import suggested_tasks
 from assist.cycle import is_certified
 from assist.jobs import detection, staging, tuning
 from assist.jobs.judging import Judged, judge
 from assist.jobs.model import Model
 from assist.jobs.validation import check_current, current_ledger, labels_of, load_current
 from assist.jobs.work import Outcome, Unusable, Work
-from assist.labels import population, suggested_tasks
+from assist.labels import population
 from assist.models import AssistRun, Ledger
-from assist.pipeline.policy import pages_by_class
+from assist.pipeline.choosing import pages_by_class
 from labeling import feeder, suggestions
 from labeling.answers import Label
 from labeling.suggestions import Suggestion

@@ -14,7 +14,7 @@ from assist.jobs.model import Model
 from assist.jobs.work import Outcome, Unusable, Work
 from assist.labels import Labeled, class_ids, read_labels, rows_of
 from assist.models import AssistRun
-from assist.pipeline.policy import training_set
+from assist.pipeline.choosing import training_set
 from projects.models import LabelClass, Project
 
 

@@ -30,7 +30,7 @@ from assist.jobs.work import Unusable, Work
 from assist.labels import Labeled, rows_of
 from assist.models import AssistRun
 from assist.pictures import Pictures
-from assist.pipeline.policy import is_better
+from assist.pipeline.choosing import is_better
 from assist.words import tuning_in_words
 from labeling.models import LabelTask
 from projects.models import Image, Project

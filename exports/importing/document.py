@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
 from django.utils.translation import gettext as _
+
+if TYPE_CHECKING:  # web processes load this module, and do without numpy
+    import numpy as np
 
 MAX_IMAGES = 1_000_000
 MAX_LABELS = 20_000_000
@@ -93,6 +96,8 @@ class Document:
     def labels_of(self, image: int) -> Iterator[tuple[int, Box | None, float | None]]:
         """Yield an image's labels in the order of the file: class, box, score. Nothing may be added from then on."""
         if self._starts is None or self._order is None:
+            import numpy as np
+
             images = np.frombuffer(self._image, dtype=np.int64) if self._image else np.zeros(0, np.int64)
             self._order = np.argsort(images, kind="stable")
             self._starts = np.searchsorted(images[self._order], np.arange(len(self.paths) + 1))
@@ -104,6 +109,8 @@ class Document:
 
     def _edges(self) -> np.ndarray:
         """Return the right and lower edges of all boxes, (n, 2)."""
+        import numpy as np
+
         boxes = np.frombuffer(self._boxes, dtype=np.float64).reshape(-1, 4) if self._boxes else np.zeros((0, 4))
         boxes = boxes[~np.isnan(boxes[:, 0])]
         return boxes[:, :2] + boxes[:, 2:]

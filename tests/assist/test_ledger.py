@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from assist.pipeline import head, ledger, policy
+from assist.pipeline import choosing, head, ledger, policy
 
 NONE = np.zeros(0)
 
@@ -151,12 +151,12 @@ def test_trainings_come_when_blind_labels_have_grown_by_half() -> None:
 
 def test_training_sees_all_blind_labels_and_some_confirmed_prelabels() -> None:
     rng = np.random.default_rng(1)
-    blind, confirmed = policy.training_set(np.arange(500), np.arange(500, 2_000), rng)
+    blind, confirmed = choosing.training_set(np.arange(500), np.arange(500, 2_000), rng)
     assert len(blind) == 500 and len(set(confirmed)) == 400
-    blind, confirmed = policy.training_set(np.arange(20_000), np.arange(20_000, 20_010), rng)
+    blind, confirmed = choosing.training_set(np.arange(20_000), np.arange(20_000, 20_010), rng)
     assert len(set(blind)) == 7_990 and len(confirmed) == 10
 
 
 def test_prelabeled_pages_hold_one_class_the_most_confident_first() -> None:
-    pages = policy.pages_by_class(np.array([0, 1, 0, 0, 1]), np.array([0.1, 0.2, 0.9, 0.5, 0.8]), size=2)
+    pages = choosing.pages_by_class(np.array([0, 1, 0, 0, 1]), np.array([0.1, 0.2, 0.9, 0.5, 0.8]), size=2)
     assert [page.tolist() for page in pages] == [[2, 3], [0], [4, 1]]

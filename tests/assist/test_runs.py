@@ -209,8 +209,9 @@ def test_a_whole_round_runs_in_a_process_of_its_own(
 
 def test_what_a_killed_run_wrote_down_counts_for_nobody(assisted: Project, labeler: User, run: AssistRun) -> None:
     """SPEC A9: predictions and departures count once their run is done; the next run deletes the others."""
+    from assist.blind import suggested_tasks
     from assist.jobs import staging
-    from assist.labels import open_ledger, read_ledger, suggested_tasks
+    from assist.labels import open_ledger, read_ledger
     from assist.models import Departure, Prediction
     from labeling import signals
 

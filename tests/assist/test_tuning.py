@@ -21,7 +21,7 @@ from assist.jobs.work import perform
 from assist.labels import read_labels
 from assist.models import AssistRun, Departure, project_folder
 from assist.pictures import Pictures
-from assist.pipeline import policy, weights
+from assist.pipeline import choosing, weights
 from labeling.models import Kind, LabelTask
 from projects.models import Image, LabelClass, Project
 from tests.assist import planted
@@ -237,8 +237,8 @@ def test_the_setting_is_changed_by_the_api_and_on_details(project: Project, mana
 
 
 def test_better_is_more_than_luck() -> None:
-    assert policy.is_better(5, 0) and policy.is_better(30, 12)
-    assert not policy.is_better(4, 0) and not policy.is_better(25, 20) and not policy.is_better(0, 0)
+    assert choosing.is_better(5, 0) and choosing.is_better(30, 12)
+    assert not choosing.is_better(4, 0) and not choosing.is_better(25, 20) and not choosing.is_better(0, 0)
 
 
 def test_a_network_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

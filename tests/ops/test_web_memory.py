@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
+
+from projects.models import Project
+from tests import make
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such heaps")
 ROOT = Path(__file__).parent.parent.parent
@@ -80,3 +84,31 @@ def test_an_operator_can_give_them_more(tmp_path: Path) -> None:
     served = serve(tmp_path, SQLITE_CACHE_MB="32", MALLOC_ARENA_MAX="4")
     assert served.kept == [32 * 1024] * THREADS
     assert served.heaps == 4
+
+
+LOOK = """
+import json, sys
+from labelsite.wsgi import application
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+
+call_command("collectstatic", verbosity=0, interactive=False)
+client = Client(SERVER_NAME="localhost")
+client.force_login(User.objects.get(username="manager"))
+for address in sys.argv[1:]:
+    assert client.get(address).status_code == 200, address
+print(json.dumps(sorted({"numpy", "scipy", "sklearn", "torch", "pandas", "pyarrow", "botocore"} & set(sys.modules))))
+"""
+
+
+def test_pages_load_nothing_that_only_jobs_need(manager: User, project: Project) -> None:
+    """Ten to hundreds of megabytes each, in every web process and each worker that decides what is to be trained."""
+    Project.objects.filter(pk=project.pk).update(assist_enabled=True)
+    base = f"/admin/projects/project/{project.pk}"
+    pages = [f"{base}/{tab}/" for tab in ("dashboard", "data", "details", "exports", "labels", "runs")]
+    pages += [f"/label/{project.pk}/", f"/api/v1/projects/{project.pk}/progress/"]
+    command = [sys.executable, "-c", LOOK, *pages]
+    done = subprocess.run(command, cwd=ROOT, env=make.same_site(), capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
