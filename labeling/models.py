@@ -315,9 +315,18 @@ class Annotation(models.Model):
     height = models.FloatField(null=True, blank=True)
     image_width = models.PositiveIntegerField(null=True, blank=True)
     image_height = models.PositiveIntegerField(null=True, blank=True)
-    created_by_event = models.ForeignKey(LabelEvent, on_delete=models.CASCADE, related_name="created")
+    # The database doesn't check the events, row by row: each is written before its labels, and goes with its task.
+    created_by_event = models.ForeignKey(
+        LabelEvent, on_delete=models.CASCADE, related_name="created", db_constraint=False
+    )
     ended_by_event = models.ForeignKey(
-        LabelEvent, on_delete=models.CASCADE, null=True, blank=True, related_name="ended", db_index=False
+        LabelEvent,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="ended",
+        db_index=False,
+        db_constraint=False,
     )
 
     objects = AnnotationQuerySet.as_manager()

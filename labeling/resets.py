@@ -137,10 +137,12 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
         cursor.execute(_copy_labels(project), [restored.pk, event.pk, event.pk])
         n_labels = cursor.rowcount
     with connection.cursor() as cursor, joined_as_sets(n_images), unindexed(n_images, OF_STATUS):
+        # PostgreSQL would hash the events and write tasks and indexes at random; SQLite would only sort them once more.
+        order = " ORDER BY event.task_id" if connection.vendor == "postgresql" else ""
         cursor.execute(
             f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION},"  # noqa: S608
             " kind = COALESCE(NULLIF(answer.kind, ''), labeling_labeltask.kind)"
-            f" FROM ({LAST_ANSWER}) answer WHERE labeling_labeltask.id = answer.task_id AND project_id = %s",
+            f" FROM ({LAST_ANSWER}{order}) answer WHERE labeling_labeltask.id = answer.task_id AND project_id = %s",
             [project.pk, floor, event.pk, project.pk],
         )
         n_images = cursor.rowcount

@@ -20,6 +20,7 @@ from labeling.pages import page_data
 from labeling.progress import count_progress
 from labeling.queue import Lapsed
 from labeling.submit import submit
+from projects.deletion import delete_project
 from projects.models import Image, LabelClass, Project
 from tests import make
 from tests.labeling.test_concurrency import at_once, unexpected
@@ -516,3 +517,38 @@ def test_a_class_is_not_added_to_a_project_that_has_just_been_started(project: P
     results = at_once(lambda: add_classes(project, manager, ["fox"]), Project.objects.get(pk=project.pk).resume)
     assert unexpected(results, NotPaused) == []
     assert LabelClass.objects.filter(name="fox").exists() != isinstance(results[0], NotPaused)
+
+
+def test_no_label_is_left_without_its_events(worked: Project, manager: User, api: Client) -> None:
+    """The database doesn't check it: who deletes an event, an image or a project takes the labels along."""
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    of_images = [label.task.image_id for label in Annotation.objects.current()[:2]]
+    Image.objects.filter(pk__in=of_images).first().delete()  # type: ignore[union-attr]
+    assert 0 < Annotation.objects.count() < 12 and not without_events()
+    LabelEvent.objects.filter(action="submitted", task__image=of_images[1]).get().delete()
+    assert not without_events()
+    run(worked)
+    assert api.delete(f"/api/v1/projects/{worked.pk}/").status_code == 204
+    assert not Annotation.objects.exists() and not LabelEvent.objects.exists()
+
+
+def without_events() -> bool:
+    """Whether a label names an event that is not there."""
+    events = LabelEvent.objects.values("pk")
+    labels = Annotation.objects.exclude(created_by_event__in=events)
+    ended = Annotation.objects.filter(ended_by_event__isnull=False).exclude(ended_by_event__in=events)
+    return labels.exists() or ended.exists()
+
+
+def test_a_submit_beside_a_deletion_leaves_no_label_behind(project: Project, labeler: User) -> None:
+    """Either the labels came first and go along, or the project is gone; one of the two may be told to try again."""
+    page = make.page(project, labeler, 4)
+    given = make.answers(page, labels=make.class_ids(project)[:1])
+    results = at_once(lambda: submit(page, given, 3), lambda: delete_project(project))
+    assert any(not isinstance(result, Exception) for result in results)
+    assert not without_events()
+    assert Annotation.objects.count() == LabelEvent.objects.filter(action="submitted").count()
+    if not Project.objects.filter(pk=project.pk).exists():
+        assert not Annotation.objects.exists()
