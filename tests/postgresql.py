@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 
 def find_program(name: str) -> str | None:
     """Return the newest PostgreSQL's program; Debian keeps it off the PATH."""
@@ -22,6 +24,13 @@ def find_program(name: str) -> str | None:
 def is_installed() -> bool:
     """Whether this machine has a PostgreSQL server."""
     return find_program("initdb") is not None and find_program("pg_ctl") is not None
+
+
+def production_settings() -> dict[str, str]:
+    """Return the settings that the sample of a production site gives its PostgreSQL."""
+    compose = yaml.safe_load((Path(__file__).parent.parent / "deploy/compose.yaml").read_text())
+    words = compose["services"]["database"]["command"].split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 @contextmanager

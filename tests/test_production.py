@@ -9,6 +9,7 @@ import sys
 from io import StringIO
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 from django.contrib.auth.models import User
@@ -17,7 +18,7 @@ from django.test import Client
 
 from exports import jobs
 from projects.models import Datastore, Project
-from tests import make
+from tests import make, postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
@@ -36,6 +37,16 @@ def test_what_the_image_copies_is_there() -> None:
     assert copied
     for name in " ".join(copied).split():
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.skipif(not postgresql.is_installed(), reason="asks a PostgreSQL of its own")
+def test_postgresql_takes_the_samples_settings() -> None:
+    wanted = postgresql.production_settings()
+    assert {"shared_buffers", "max_wal_size"} <= set(wanted)
+    with postgresql.cluster(**wanted) as url, psycopg.connect(url) as database:
+        assert {name: database.execute(f"SHOW {name}").fetchone() for name in wanted} == {
+            name: (value,) for name, value in wanted.items()
+        }
 
 
 def test_the_proxy_serves_no_folder_and_only_it_can_be_reached() -> None:
