@@ -1,7 +1,7 @@
 """Who may pass a door of the labelers' pages, and to which page it leads."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -10,7 +10,10 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from django.utils.translation import gettext as _
 
 from labeling.models import LabelPage
-from projects.models import Project
+from projects.models import Project, is_administrator
+from projects.prepared import Prepared, Slot
+
+MAX_ID = 2**63 - 1
 
 
 def labeler_required(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -33,10 +36,23 @@ def my_page(user: User, pk: int | str) -> LabelPage | None:
 
     404 when its project is no longer mine.
     """
-    mine = LabelPage.objects.filter(pk=pk, labeler=user)
-    page = mine.filter(project__in=Project.objects.labelable_by(user)).select_related("project").first()
-    if page is not None:
+    if int(pk) > MAX_ID:
+        return None
+    for page in _my_page(is_administrator(user))(page=int(pk), user=user.pk):
         page.labeler = user
-    elif mine.exists():
+        return page
+    if LabelPage.objects.filter(pk=pk, labeler=user).exists():
         raise Http404(_("There is no such project."))
-    return page
+    return None
+
+
+@cache
+def _my_page(may_label_all: bool) -> Prepared[LabelPage]:
+    projects = Project.objects.all()
+    if not may_label_all:
+        projects = Project.objects.all().granted_to(Slot("user"), "label_project")
+    return Prepared(
+        lambda: LabelPage.objects.filter(pk=Slot("page"), labeler=Slot("user"), project__in=projects).select_related(
+            "project"
+        )
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import OuterRef, Subquery
+from django.db.models import DateTimeField, OuterRef, Subquery
 from django.utils import timezone
 
 from labeling.answers import Answer
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask, Status
 from projects.bulk import insert
 from projects.models import Project
+from projects.prepared import PreparedUpdate, Slot, numbered, slots
 
 BOX = ("x", "y", "width", "height")
 NO_BOX = (None,) * 4
@@ -74,7 +76,18 @@ def record(
         if ids:
             # Who imports labels has not labeled: the labelers' figures are about people at work.
             labeler = None if action == LabelEvent.Action.IMPORTED else by
-            LabelTask.objects.filter(pk__in=ids).update(status=new_status, labeler=labeler, labeled_at=now)
+            who = labeler.pk if labeler else None
+            _answered(len(ids))(status=str(new_status), labeler=who, at=now, **numbered(ids))
+
+
+@lru_cache(maxsize=100)
+def _answered(n_tasks: int) -> PreparedUpdate[LabelTask]:
+    return PreparedUpdate(
+        lambda: LabelTask.objects.filter(pk__in=slots(n_tasks)),
+        status=Slot("status"),
+        labeler=Slot("labeler"),
+        labeled_at=Slot("at", DateTimeField()),
+    )
 
 
 def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:

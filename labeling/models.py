@@ -13,7 +13,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from projects.models import Image, LabelClass, Project
-from projects.prepared import Prepared, Slot
+from projects.prepared import Prepared, PreparedUpdate, Slot
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -146,9 +146,17 @@ class LabelPage(models.Model):
 
     def hand_in(self, digest: str, seconds: float | None) -> bool:
         """``open -> submitted`` in one UPDATE; False when it is not open, or its lease has run out."""
-        now = timezone.now()
-        alive = LabelPage.objects.filter(pk=self.pk, status=self.Status.OPEN, expires_at__gt=now)
-        return bool(alive.update(status=self.Status.SUBMITTED, submitted_at=now, seconds=seconds, digest=digest))
+        return bool(_hand_in(page=self.pk, now=timezone.now(), seconds=seconds, digest=digest))
+
+
+_now = Slot("now", models.DateTimeField())
+_hand_in = PreparedUpdate(
+    lambda: LabelPage.objects.filter(pk=Slot("page"), status=LabelPage.Status.OPEN, expires_at__gt=_now),
+    status=LabelPage.Status.SUBMITTED,
+    submitted_at=_now,
+    seconds=Slot("seconds"),
+    digest=Slot("digest"),
+)
 
 
 class LabelTask(models.Model):

@@ -19,7 +19,7 @@ from labeling import feeder
 from labeling.models import LabelPage, LabelTask, LabelTaskQuerySet, Status
 from projects import refresh_due
 from projects.models import Image, Project
-from projects.prepared import Prepared, Slot
+from projects.prepared import Prepared, PreparedUpdate, Slot, numbered, slots
 from projects.transitions import WrongState, move
 
 TRIES = 5
@@ -153,7 +153,18 @@ def _put_on_page(page: LabelPage, tasks: list[LabelTask], place: int) -> None:
     Their status is not asked again: PostgreSQL may then read the whole queue to find them (its index is thought to be
     short until the statistics have caught up).
     """
-    LabelTask.objects.filter(pk__in=[task.pk for task in tasks]).update(status=Status.CLAIMED, page=page, place=place)
+    if tasks:
+        _put(len(tasks))(page=page.pk, place=place, **numbered(task.pk for task in tasks))
+
+
+@cache
+def _put(n_tasks: int) -> PreparedUpdate[LabelTask]:
+    return PreparedUpdate(
+        lambda: LabelTask.objects.filter(pk__in=slots(n_tasks)),
+        status=Status.CLAIMED,
+        page=Slot("page"),
+        place=Slot("place"),
+    )
 
 
 def peek(project: Project, labeler: User, count: int) -> list[Image]:
@@ -161,8 +172,13 @@ def peek(project: Project, labeler: User, count: int) -> list[Image]:
 
     Of an image, only what its previews' addresses are made of is read.
     """
-    queued = LabelTask.objects.in_project(project).queued().of_others(labeler)
-    return [task.image for task in queued.select_related("image").only("image__etag", "image__size")[:count]]
+    return [task.image for task in _peek(count)(project=project.pk, labeler=labeler.pk)]
+
+
+@cache
+def _peek(count: int) -> Prepared[LabelTask]:
+    queued = LabelTask.objects.filter(project=Slot("project")).queued().of_others(Slot("labeler"))
+    return Prepared(lambda: queued.select_related("image").only("image__etag", "image__size")[:count])
 
 
 def renew(page: LabelPage) -> None:

@@ -12,8 +12,11 @@ from typing import Any
 import orjson
 from django.db import connection, models
 
+from projects.prepared import cursor_that_prepares
+
 BATCH = 10_000
 MAX_PARAMETERS = 30_000  # SQLite takes 32,766
+FEW = 100  # rows, of which PostgreSQL may keep the statement
 PLAIN = (int, float, str, type(None))
 CASTS = {
     "int": "(v ->> {n})::bigint",
@@ -54,8 +57,8 @@ def insert(model: type[models.Model], names: Sequence[str], rows: Iterable[Seque
     row_marks = f"({', '.join(['%s'] * len(fields))})"
     ids: list[int] = []
     source = iter(rows)
-    with connection.cursor() as cursor:
-        while batch := list(islice(source, MAX_PARAMETERS // len(fields))):
+    while batch := list(islice(source, MAX_PARAMETERS // len(fields))):
+        with cursor_that_prepares() if len(batch) <= FEW else connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({columns})"  # noqa: S608
                 f" VALUES {', '.join([row_marks] * len(batch))} RETURNING id",

@@ -156,9 +156,13 @@ class ProjectQuerySet(models.QuerySet["Project"]):
             return self.none()
         if is_administrator(user):
             return self
+        return self.granted_to(user.pk, right)
+
+    def granted_to(self, user: int | Slot, right: str) -> ProjectQuerySet:
+        """Projects in which somebody was given a right, by name or by a group."""
         # As guardian's get_objects_for_user does, which takes longer to put the query together than it runs.
-        own = ProjectUserPermission.objects.filter(user=user.pk, permission__codename=right)
-        shared = ProjectGroupPermission.objects.filter(group__user=user.pk, permission__codename=right)
+        own = ProjectUserPermission.objects.filter(user=user, permission__codename=right)
+        shared = ProjectGroupPermission.objects.filter(group__user=user, permission__codename=right)
         return self.filter(Q(pk__in=own.values("content_object")) | Q(pk__in=shared.values("content_object")))
 
     def labelable_by(self, user: Person) -> ProjectQuerySet:

@@ -1,14 +1,17 @@
-"""Querysets that are put together once, for what is asked at every click: that takes Django longer than the asking.
+"""Statements that are put together once, for what is asked at every click: Django takes longer for that than they run.
 
     _classes = Prepared(lambda: LabelClass.objects.filter(project=Slot("project")))
     _classes(project=project.pk)
 
-Statement and rows are those of the queryset; only its SQL is not written anew each time.
+Statement and rows are those of the queryset; only its SQL is not written anew each time. PostgreSQL is to keep its plan
+as well (``PREPARED_STATEMENTS``): so what is not a slot stands in the statement itself, and a plan for any values still
+knows which partial index it may use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import cached_property
 from types import SimpleNamespace
@@ -16,8 +19,10 @@ from typing import Any, Generic, TypeVar
 
 from django.db import connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, QuerySet
 from django.db.models.query import ModelIterable
+from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=models.Model)
@@ -40,6 +45,49 @@ class Slot(Expression):
         return self.kind.get_db_prep_value(value, connection) if self.kind else value
 
 
+def slots(count: int) -> list[Any]:
+    """Return the places of so many values, for ``numbered`` to fill: a list in a statement has a fixed length."""
+    return [Slot(str(number)) for number in range(count)]
+
+
+def numbered(values: Iterable[Any]) -> dict[str, Any]:
+    """Return values by the names of their ``slots``."""
+    return {str(number): value for number, value in enumerate(values)}
+
+
+class _Statement:
+    """A compiler's SQL, with its slots."""
+
+    def __init__(self, compiler: SQLCompiler) -> None:
+        sql, parameters = compiler.as_sql()
+        self.compiler = compiler
+        self.slots: list[Any] = []
+        parts = sql.split("%s")
+        self.sql = parts[0]
+        for parameter, part in zip(parameters, parts[1:], strict=True):
+            if isinstance(parameter, str) and re.fullmatch(r"\w*", parameter):
+                self.sql += f"'{parameter}'{part}"
+            else:
+                self.slots.append(parameter)
+                self.sql += f"%s{part}"
+
+    def execute(self, values: dict[str, Any]) -> CursorWrapper:
+        """Execute it with a value for each slot."""
+        cursor = cursor_that_prepares()
+        cursor.execute(self.sql, [slot.fill(values) if isinstance(slot, Slot) else slot for slot in self.slots])
+        return cursor
+
+
+def cursor_that_prepares() -> CursorWrapper:
+    """Return a cursor by which PostgreSQL keeps the plan of what it is asked again and again."""
+    cursor = connection.cursor()
+    if connection.vendor == "postgresql":
+        from psycopg import Cursor  # Django's own writes the values into the statement
+
+        cursor.cursor = Cursor(connection.connection)
+    return cursor
+
+
 class Prepared(Generic[Row]):
     """A queryset of whole rows whose SQL is written when it is first asked; ``build`` puts it together."""
 
@@ -47,17 +95,34 @@ class Prepared(Generic[Row]):
         self._build = build
 
     @cached_property
-    def _written(self) -> tuple[SQLCompiler, str, tuple[Any, ...]]:
-        compiler = self._build().query.get_compiler(using=connection.alias)
-        sql, parameters = compiler.as_sql()
-        return compiler, sql, tuple(parameters)
+    def _statement(self) -> _Statement:
+        return _Statement(self._build().query.get_compiler(using=connection.alias))
 
     def __call__(self, **values: Any) -> list[Row]:
         """Return the rows, with a value for each slot."""
-        written, sql, parameters = self._written
-        filled = tuple(each.fill(values) if isinstance(each, Slot) else each for each in parameters)
-        compiler: Any = copy(written)
+        statement = self._statement
+        with statement.execute(values) as cursor:
+            rows = cursor.fetchall()
+        compiler: Any = copy(statement.compiler)
         compiler.connection = connection  # this thread's
-        compiler.as_sql = lambda: (sql, filled)
+        compiler.execute_sql = lambda **how: [rows]
         query = SimpleNamespace(get_compiler=lambda using: compiler)
         return list(ModelIterable(SimpleNamespace(db=connection.alias, query=query, _known_related_objects={})))  # type: ignore[arg-type]
+
+
+class PreparedUpdate(Generic[Row]):
+    """An UPDATE of a queryset's rows, of which the same holds; the new values may be slots."""
+
+    def __init__(self, build: Callable[[], QuerySet[Row]], **changes: Any) -> None:
+        self._build, self._changes = build, changes
+
+    @cached_property
+    def _statement(self) -> _Statement:
+        query: Any = self._build().query.chain(UpdateQuery)
+        query.add_update_values(self._changes)
+        return _Statement(query.get_compiler(using=connection.alias))
+
+    def __call__(self, **values: Any) -> int:
+        """Return how many rows were changed, with a value for each slot."""
+        with self._statement.execute(values) as cursor:
+            return cursor.rowcount

@@ -80,6 +80,28 @@ def test_a_submit_with_the_next_claim_is_eleven_statements(
     assert len([sql for sql in statements if not sql.startswith(("BEGIN", "COMMIT"))]) == 11, statements
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans")
+def test_a_kept_plan_of_a_claim_reads_a_page_and_not_the_whole_queue(project: Project, labeler: User) -> None:
+    """Asked often enough, PostgreSQL plans for any values: it must still see which index has the queue."""
+    Image.objects.bulk_create(Image(project=project, path=f"{n}.jpg", width=8, height=6) for n in range(3000))
+    images = Image.objects.filter(project=project, tasks__isnull=True)
+    LabelTask.objects.bulk_create(
+        LabelTask(project=project, image=image, rank=image.pk, status="queued") for image in images
+    )
+    assert connection.connection.prepare_threshold is not None
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    for _number in range(10):
+        assert (page := queue.claim(project, labeler, 9))
+        queue.release(page)
+    with transaction.atomic(), connection.cursor() as cursor:
+        assert queue.claim(project, labeler, 9)
+        cursor.execute("SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = %s", [TASKS])
+        assert cursor.fetchone()[0] < 1000
+        cursor.execute("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE %s", ["%SKIP LOCKED%"])
+        assert cursor.fetchone()[0] > 0
+
+
 def test_very_many_boxes_of_one_image_are_all_kept(manager: User, labeler: User, tmp_path: Path) -> None:
     """More values than SQLite takes in one statement."""
     project = make.project(manager, make.pictures(tmp_path / "images", 1), "detection")
