@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from PIL import Image as Picture
 from playwright.sync_api import Page, expect
@@ -117,13 +118,15 @@ def key_of(sort: str, task: LabelTask) -> tuple[Any, ...]:
     return (not at, at, task.pk) if sort == "oldest" else (not at, -at, -task.pk)
 
 
-@pytest.mark.parametrize("few", [0, 2000])
+@pytest.mark.parametrize(("few", "common"), [(0, 3), (6, 3), (2000, 3), (2000, 1)])
 @pytest.mark.parametrize("sort", listing.SORTS)
 def test_each_filter_lists_what_it_should_in_each_order(
-    mixed: Project, visitor: Client, labeler: User, monkeypatch: pytest.MonkeyPatch, sort: str, few: int
+    mixed: Project, visitor: Client, labeler: User, monkeypatch: pytest.MonkeyPatch, sort: str, few: int, common: int
 ) -> None:
-    """SPEC V1: both ways of reading a list, page by page, give what a plain filter and sort would."""
+    """SPEC V1: each way of reading a list, page by page, gives what a plain filter and sort would."""
     monkeypatch.setattr(listing, "FEW", few)
+    monkeypatch.setattr(listing, "SAMPLE", 4)
+    monkeypatch.setattr(listing, "COMMON", common)
     monkeypatch.setattr("labeling.data_tab.PER_PAGE", 3)
     for query in queries(mixed, labeler):
         flat = {name: ",".join(value) if isinstance(value, list) else value for name, value in query.items()}
@@ -137,6 +140,22 @@ def test_each_filter_lists_what_it_should_in_each_order(
         assert shown(visitor, mixed, **query) == expected, query
         counted = visitor.get(url(mixed, "data/count"), query).content.decode()
         assert f'data-n="{len(expected)}"' in counted, query
+
+
+@pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite reads all paths in less time than it takes to ask"
+)
+def test_a_text_that_many_paths_have_is_not_looked_for_in_all(
+    mixed: Project, visitor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SAMPLE", 4)
+    asked = {}
+    for text in ("png", "no such name"):
+        with CaptureQueriesContext(connection) as captured:
+            shown(visitor, mixed, path=text)
+        asked[text] = [query["sql"] for query in captured.captured_queries if "LIMIT 2001" in query["sql"]]
+    assert not asked["png"]
+    assert len(asked["no such name"]) == 1
 
 
 def test_an_order_stays_with_the_page_and_what_is_done_there(labeled: Project, visitor: Client) -> None:
