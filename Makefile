@@ -5,8 +5,10 @@ PYTHON ?= python3
 export DATA_DIR
 BIN := .venv/bin
 READY := .venv/ready
-# The tests are shared out among the cores, file by file, each process with a database of its own.
-SHARED := -n auto --maxprocesses 4 --dist loadfile
+# The tests are shared out file by file, each process with a database of its own; one more than there are cores, as tests
+# also wait for browsers and workers.
+PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+SHARED := -n $(PROCESSES) --maxprocesses 4 --dist loadfile
 # The Azure Storage server that the tests start; the site itself needs nothing from npm.
 AZURITE := azurite@3.35.0
 AZURITE_READY := .venv/$(AZURITE)
