@@ -160,6 +160,9 @@ def test_a_network_that_goes_before_or_during_a_submit(
 ) -> None:
     project = make.project(manager, make.pictures(tmp_path / "images", 9))
     page = open_page(labeler, f"/label/{project.pk}/")
+    cut: list[Route] = []
+    if moment == "during":  # long before the key: until the page hears of it, what it asks passes by
+        page.route(SUBMITS, lambda route: (cut.append(route), route.abort("connectionreset")))
     label_all(page)
     if moment == "before":
         page.context.set_offline(True)
@@ -167,8 +170,6 @@ def test_a_network_that_goes_before_or_during_a_submit(
         expect(page.locator("[data-message]")).to_be_visible()
         page.context.set_offline(False)
     else:
-        cut: list[Route] = []
-        page.route(SUBMITS, lambda route: (cut.append(route), route.abort("connectionreset")))
         page.keyboard.press("Enter")
         expect(page.locator("[data-message]")).to_be_visible()
         page.unroute(SUBMITS)
