@@ -24,6 +24,7 @@ from django.db.models import Expression, Field, QuerySet
 from django.db.models.query import ModelIterable
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+from django.db.transaction import TransactionManagementError
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -99,8 +100,13 @@ class Prepared(Generic[Row]):
         return _Statement(self._build().query.get_compiler(using=connection.alias))
 
     def __call__(self, **values: Any) -> list[Row]:
-        """Return the rows, with a value for each slot."""
+        """Return the rows, with a value for each slot.
+
+        Raises TransactionManagementError where they are to be locked, and no transaction would hold the lock.
+        """
         statement = self._statement
+        if statement.compiler.query.select_for_update and not connection.in_atomic_block:
+            raise TransactionManagementError("select_for_update cannot be used outside of a transaction.")
         with statement.execute(values) as cursor:
             rows = cursor.fetchall()
         compiler: Any = copy(statement.compiler)

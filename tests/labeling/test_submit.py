@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -17,6 +18,7 @@ from labeling.answers import MAX_BOXES, InvalidAnswer
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask
 from labeling.queue import Lapsed, Paused
 from labeling.submit import correctable_tasks, submit
+from projects.access import lock
 from projects.models import Image, Project
 from tests import make
 
@@ -237,3 +239,12 @@ def test_a_page_given_back_is_handed_out_again(project: Project, labeler: User) 
     with pytest.raises(Lapsed):
         queue.renew(page)
     assert LabelTask.objects.filter(status="claimed").count() == 0
+
+
+def test_a_project_is_locked_in_a_transaction_only(project: Project) -> None:
+    """Outside, the lock would be gone at once: whoever forgets the transaction is told so, each time."""
+    with transaction.atomic():
+        assert lock(project) == project
+    for _again in range(2):
+        with pytest.raises(TransactionManagementError):
+            lock(project)
