@@ -1,18 +1,22 @@
 """Measure what a labeler feels: the first page's weight, the next page after Submit, many labelers at once.
 
-    python benchmarks/labeling_pages.py [--images 10000] [--labelers 8] [--seconds 20]
+    python benchmarks/labeling_pages.py [--images 10000] [--labelers 8] [--seconds 20] [--pace 1.0]
 
 Runs the site as ``make run`` does, in a temporary folder (or on the database that DATABASE_URL names). The labelers
-post the pages' own forms, over HTTP, as fast as they can. Prints a table and JSON.
+post the pages' own forms, over HTTP: first at the pace of people who are very quick (each fetches a page's previews, as
+a browser does, and submits it after ``--pace`` seconds on average, half as many at least), then one alone and all at
+once as fast as they can, until the images are used up. Prints a table and JSON; "cpu" is the web server's.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import html
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import statistics
@@ -22,6 +26,7 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +86,7 @@ class Visitor:
     ) -> http.client.HTTPResponse:
         """Ask the site with the session's cookies; once more if the server had closed the idle connection."""
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        sent = {**(headers or {}), "Cookie": cookies}
+        sent = {"Accept-Encoding": "gzip", **(headers or {}), "Cookie": cookies}
         try:
             self.connection.request(method, path, body, sent)
             return self.connection.getresponse()
@@ -93,7 +98,8 @@ class Visitor:
     def ask(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> str:
         """Ask the site, keeping its cookies."""
         answer = self.reach(method, path, body, headers)
-        text = answer.read().decode()
+        content = answer.read()
+        text = (gzip.decompress(content) if answer.headers["Content-Encoding"] == "gzip" else content).decode()
         for line in answer.headers.get_all("Set-Cookie") or []:
             name, _, value = line.split(";")[0].partition("=")
             self.cookies[name] = value
@@ -128,6 +134,7 @@ class Labeler(Visitor):
         self.data = self.read(self.get(f"/label/{project}/"))
         self.waits: list[float] = []
         self.images: list[int] = []
+        self.chance = random.Random(name)
 
     @staticmethod
     def read(text: str) -> dict[str, Any]:
@@ -137,9 +144,18 @@ class Labeler(Visitor):
             raise RuntimeError(f"This is no labeling page: {html.unescape(text)[:300]}")
         return dict(json.loads(found[1]))
 
-    def work(self, until: float) -> None:
-        """Label pages as fast as the site hands them out."""
+    def look(self, seconds: float) -> None:
+        """Fetch the page's images and look at them, about so long in all."""
+        ends = time.monotonic() + seconds * self.chance.uniform(0.5, 1.5)
+        for item in self.data["page"]["items"]:
+            self.fetch(item["image"]["preview_url"])
+        time.sleep(max(ends - time.monotonic(), 0))
+
+    def work(self, until: float, pace: float) -> None:
+        """Label pages, each for ``pace`` seconds, or as fast as the site hands them out."""
         while time.monotonic() < until and self.data["page"]:
+            if pace:
+                self.look(pace)
             label = self.data["classes"][0]["id"]
             items = [{"id": item["id"], "labels": [label]} for item in self.data["page"]["items"]]
             started = time.perf_counter()
@@ -149,16 +165,26 @@ class Labeler(Visitor):
             self.data = self.read(text)
 
 
-def label_together(labelers: list[Labeler], seconds: float) -> dict[str, Any]:
+def web_seconds(site: Site) -> float:
+    """Return the processor time of the site's web server so far."""
+    ticks, words = 0, "\0".join(("--bind", f"127.0.0.1:{site.port}", "")).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if words in (process / "cmdline").read_bytes():
+                ticks += sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def label_together(site: Site, labelers: list[Labeler], seconds: float, pace: float = 0) -> dict[str, Any]:
     """Have them label at once and return the figures."""
     until = time.monotonic() + seconds
-    started = time.perf_counter()
-    threads = [threading.Thread(target=labeler.work, args=(until,)) for labeler in labelers]
+    started, cpu = time.perf_counter(), web_seconds(site)
+    threads = [threading.Thread(target=labeler.work, args=(until, pace)) for labeler in labelers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    took = time.perf_counter() - started
+    took, cpu = time.perf_counter() - started, web_seconds(site) - cpu
     waits = sorted(wait for labeler in labelers for wait in labeler.waits)
     images = Counter(image for labeler in labelers for image in labeler.images)
     return {
@@ -166,6 +192,7 @@ def label_together(labelers: list[Labeler], seconds: float) -> dict[str, Any]:
         "images twice": sum(n > 1 for n in images.values()),
         "submit with the next page, p50 ms": round(statistics.median(waits), 1),
         "submit with the next page, p95 ms": round(waits[int(len(waits) * 0.95)], 1),
+        "cpu a page, ms": round(1000 * cpu / len(waits), 1),
     }
 
 
@@ -241,6 +268,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--labelers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--pace", type=float, default=1.0, help="seconds a page of labelers who are people")
     parser.add_argument(
         "--ready", action="store_true", help="open all images before: what is left is the site's own time"
     )
@@ -269,10 +297,15 @@ def main() -> None:
                 figures |= weigh(browser, site, names[0], project)
                 figures |= submit_in_browser(browser, site, names[0], project, options.pages)
                 browser.close()
-            alone = label_together([Labeler(site, names[0], project)], options.seconds / 2)
-            figures |= {f"alone: {key}": value for key, value in alone.items()}
-            together = label_together([Labeler(site, one, project) for one in names], options.seconds)
-            figures |= {f"{options.labelers} at once: {key}": value for key, value in together.items()}
+            ways = (
+                (f"{options.labelers}, {options.pace:g} s a page", options.labelers, options.seconds, options.pace),
+                ("alone", 1, options.seconds / 4, 0.0),  # at some 800 images a second
+                (f"{options.labelers} at once", options.labelers, options.seconds, 0.0),
+            )
+            for way, count, seconds, pace in ways:
+                labelers = [Labeler(site, one, project) for one in names[:count]]
+                found = label_together(site, labelers, seconds, pace)
+                figures |= {f"{way}: {key}": value for key, value in found.items()}
         finally:
             site.end()
     for key, value in figures.items():
