@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.http import FileResponse, Http404, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
 from projects import previews
-from projects.models import Image, Person, Project
+from projects.models import Image, Person, Project, is_administrator
+from projects.prepared import Prepared, Slot
 from projects.stores import StoreError
 
 URL_SECONDS = 300
@@ -17,14 +20,21 @@ SANDBOX = "default-src 'none'; sandbox"
 
 def get_image(user: Person, pk: int | str, project: int | str | None = None) -> Image:
     """Return an image of a project that the person may label or review, else 404."""
-    projects = Project.objects.labelable_by(user) | Project.objects.reviewable_by(user)
-    images = Image.objects.filter(pk=pk, project__in=projects)
-    if project is not None:
-        images = images.filter(project_id=project)
-    image = images.select_related("project__dataset__datastore").first()
-    if image is None:
-        raise Http404(_("There is no such image."))
-    return image
+    found = _image(is_administrator(user))(image=int(pk), user=user.pk) if user.is_active else []
+    for image in found:
+        if project is None or image.project_id == int(project):
+            return image
+    raise Http404(_("There is no such image."))
+
+
+@cache
+def _image(may_see_all: bool) -> Prepared[Image]:
+    projects = Project.objects.all()
+    if not may_see_all:
+        user = Slot("user")
+        projects = projects.granted_to(user, "label_project") | projects.granted_to(user, "review_project")
+    images = Image.objects.filter(pk=Slot("image"), project__in=projects)
+    return Prepared(lambda: images.select_related("project__dataset__datastore"))
 
 
 def preview_response(image: Image, size: str) -> HttpResponseBase:

@@ -170,3 +170,14 @@ def test_photos_are_drawn_in_the_memory_of_the_one_before(tmp_path: Path) -> Non
             faults.append(int(facts[7]))
         child.stdin.close()
     assert faults[-1] - faults[2] < 5 * 200  # pages of 4 kB; the decoded photo alone has 350
+
+
+def test_texts_are_sent_compressed_and_pictures_as_they_are(project: Project, labeler: User) -> None:
+    """To compress JPEGs once more takes a fifth of the time of a preview and saves no byte."""
+    client = Client(headers={"Accept-Encoding": "gzip"})
+    client.force_login(labeler)
+    assert client.get(f"/label/{project.pk}/")["Content-Encoding"] == "gzip"
+    image = Image.objects.filter(project=project)[0]
+    preview = client.get(f"/images/{image.pk}/512/")
+    assert "Content-Encoding" not in preview
+    assert preview["Content-Length"] == str(len(b"".join(preview.streaming_content)))  # type: ignore[attr-defined]
