@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 import yaml
+from django.apps import apps as apps_of_django
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -32,11 +34,31 @@ def test_every_setting_of_the_sample_is_one_of_the_sites() -> None:
         assert set(COMPOSE["services"][name]["environment"]) <= known
 
 
-def test_what_the_image_copies_is_there() -> None:
+def test_the_image_holds_all_that_the_site_reads_and_nothing_else() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "deploy/Containerfile").read_text(), re.MULTILINE)
-    assert copied
-    for name in " ".join(copied).split():
-        assert (ROOT / name).exists(), name
+    apps = {app.path for app in apps_of_django.get_app_configs() if Path(app.path).is_relative_to(ROOT)}
+    folders = {settings.STATICFILES_DIRS[0], settings.LOCALE_PATHS[0], settings.TEMPLATES[0]["DIRS"][0], *apps}
+    needed = {Path(folder).relative_to(ROOT).parts[0] for folder in folders if ".venv" not in Path(folder).parts}
+    assert set(" ".join(copied).split()) == needed | {"manage.py", "pyproject.toml", "requirements.lock"}
+
+
+def test_what_is_copied_is_the_commands_and_not_what_lies_about() -> None:
+    """Compiled files, secrets and the development's data stay outside of the image."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "var", "deploy/.env", "**/__pycache__"} <= set(ignored)
+
+
+def test_the_image_is_built_once_and_only_the_gpus_holds_cuda() -> None:
+    built = {service["image"]: service["build"] for service in COMPOSE["services"].values() if "build" in service}
+    assert len(built) == sum("build" in service for service in COMPOSE["services"].values())
+    assert {COMPOSE["services"][name]["image"] for name in SITE} == set(built)
+    assert "download.pytorch.org/whl/cpu" in built["labelsite"]["args"]["TORCH_INDEX"]
+    assert COMPOSE["services"]["gpu-worker"]["build"] == built["labelsite-gpu"]
+
+
+def test_the_database_is_ready_only_when_others_can_reach_it() -> None:
+    """While it is being made, PostgreSQL answers on its socket, and stops once more."""
+    assert {"-h", "127.0.0.1"} <= set(COMPOSE["services"]["database"]["healthcheck"]["test"])
 
 
 @pytest.mark.skipif(not postgresql.is_installed(), reason="asks a PostgreSQL of its own")
