@@ -48,6 +48,12 @@ def test_what_is_copied_is_the_commands_and_not_what_lies_about() -> None:
     assert {".git", ".venv", "var", "deploy/.env", "**/__pycache__"} <= set(ignored)
 
 
+def test_what_browsers_load_is_the_images_and_nobody_writes_it_while_it_is_served() -> None:
+    """A web process that starts while the files are written anew can't: it was seen to end with FileNotFoundError."""
+    assert "collectstatic" in (ROOT / "deploy/Containerfile").read_text()
+    assert not [name for name, service in COMPOSE["services"].items() if "collectstatic" in service.get("command", "")]
+
+
 def test_the_image_is_built_once_and_only_the_gpus_holds_cuda() -> None:
     built = {service["image"]: service["build"] for service in COMPOSE["services"].values() if "build" in service}
     assert len(built) == sum("build" in service for service in COMPOSE["services"].values())
