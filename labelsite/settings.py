@@ -210,6 +210,7 @@ LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "labelsite.callers.caller_address"
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 AXES_COOLOFF_MESSAGE = _("There were too many attempts to log in. Try again in a quarter of an hour.")

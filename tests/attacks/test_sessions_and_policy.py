@@ -166,6 +166,27 @@ def test_19_guessing_a_password_ends(labeler: User, settings: Settings) -> None:
     assert right.status_code == 429  # the right one does not tell itself apart now
 
 
+def test_19_who_guesses_shuts_out_nobody_else_behind_a_proxy(labeler: User, settings: Settings) -> None:
+    settings.AXES_ENABLED = settings.BEHIND_PROXY = True
+
+    def log_in(said: str, password: str = "wrong") -> int:
+        client = Client(REMOTE_ADDR="172.18.0.2", HTTP_X_FORWARDED_FOR=said)  # the proxy asks, and says for whom
+        return client.post("/login/", {"username": "labeler", "password": password}).status_code
+
+    # What a caller says of itself comes before what the proxy says.
+    statuses = [log_in(f"198.51.100.{number}, 203.0.113.66") for number in range(12)]
+    assert statuses[-1] == 429
+    assert log_in("203.0.113.66", "correct horse battery") == 429
+    assert log_in("198.51.100.7", "correct horse battery") == 302
+
+
+def test_19_without_a_proxy_nobody_says_who_he_is(labeler: User, settings: Settings) -> None:
+    settings.AXES_ENABLED, settings.BEHIND_PROXY = True, False
+    form = {"username": "labeler", "password": "wrong"}
+    said = [f"198.51.100.{number}" for number in range(12)]
+    assert [Client(HTTP_X_FORWARDED_FOR=one).post("/login/", form).status_code for one in said][-1] == 429
+
+
 # --- 24: floods ---------------------------------------------------------------------------------------
 
 
