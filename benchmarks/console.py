@@ -103,7 +103,7 @@ def measure(project: Any, rounds: int) -> dict[str, tuple[float, float, float]]:
     from labeling import tallies
 
     client = Client(SERVER_NAME="localhost")
-    client.force_login(User.objects.get(username="manager"), backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(User.objects.get(username="manager"), backend="labelsite.logins.Backend")
     base = f"/admin/projects/project/{project.pk}"
 
     def get(path: str, query: dict[str, Any] | None = None, **headers: str) -> Callable[[], None]:

@@ -474,4 +474,7 @@ class LabelerSettings(models.Model):
     @classmethod
     def layout_of(cls, user: User) -> int:
         """The number of images that the person wants on a page."""
-        return next(iter(cls.objects.filter(user=user).values_list("layout", flat=True)), 9)
+        return next((chosen.layout for chosen in _settings_of(user=user.pk)), 9)
+
+
+_settings_of = Prepared(lambda: LabelerSettings.objects.filter(user=Slot("user")))

@@ -21,6 +21,7 @@ from projects.models import Image, Project
 
 KEYS = "123456789"
 TALL_BELOW = 0.9  # width / height
+ANY_ID = 10**17  # stands for an id, and for nothing else in an address
 SHEETS = (1, 4, 6, 9)  # images at a time (SPEC L2)
 
 
@@ -44,13 +45,20 @@ def image_version(image: Image) -> str:
 
 def preview_url(image: Image, size: int | str) -> str:
     """Return the address of a preview: its longest side in pixels, or "full"."""
-    return f"{_previews(get_script_prefix())}{image.pk}/{size}/?v={image_version(image)}"
+    return f"{_address('preview', image.pk, size)}?v={image_version(image)}"
+
+
+def _address(name: str, pk: int, *rest: int | str) -> str:
+    """Return what ``reverse`` does, which takes its time: a page has dozens of addresses."""
+    before, after = _around(get_script_prefix(), name, *rest)
+    return f"{before}{pk}{after}"
 
 
 @cache
-def _previews(script_prefix: str) -> str:
-    """Return what the addresses of all previews begin with; a page has dozens, and ``reverse`` takes its time."""
-    return reverse("labeling:preview", args=[0, "full"]).removesuffix("0/full/")
+def _around(script_prefix: str, name: str, *rest: int | str) -> tuple[str, str]:
+    """Return what stands before and after the id in such addresses."""
+    before, _id, after = reverse(f"labeling:{name}", args=[ANY_ID, *rest]).partition(str(ANY_ID))
+    return before, after
 
 
 def image_data(image: Image) -> dict[str, Any]:
@@ -175,16 +183,16 @@ def _next_previews(project: Project, labeler: User, count: int) -> list[str]:
 
 def _urls(project: Project, page: LabelPage | None, is_correcting: bool) -> dict[str, str]:
     urls = {
-        "label": reverse("labeling:label", args=[project.pk]),
-        "previous": reverse("labeling:previous", args=[project.pk]),
-        "instructions": reverse("labeling:instructions", args=[project.pk]),
+        "label": _address("label", project.pk),
+        "previous": _address("previous", project.pk),
+        "instructions": _address("instructions", project.pk),
         "home": reverse("labeling:home"),
         "login": reverse("login"),
     }
     if page is not None:
         names = {"submit": "correct" if is_correcting else "submit"}
         names |= {name: name for name in ("renew", "release", "layout")}
-        urls |= {name: reverse(f"labeling:{target}", args=[page.pk]) for name, target in names.items()}
+        urls |= {name: _address(target, page.pk) for name, target in names.items()}
     return urls
 
 

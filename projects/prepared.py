@@ -17,7 +17,7 @@ from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
-from django.db import connection, models
+from django.db import connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, QuerySet
@@ -99,6 +99,12 @@ class Prepared(Generic[Row]):
     def _statement(self) -> _Statement:
         return _Statement(self._build().query.get_compiler(using=connection.alias))
 
+    @cached_property
+    def _converters(self) -> dict[int, Any]:
+        """What makes fields' values of what the columns have: looked up once, too."""
+        compiler = self._statement.compiler
+        return compiler.get_converters([column for column, *_rest in compiler.select])
+
     def __call__(self, **values: Any) -> list[Row]:
         """Return the rows, with a value for each slot.
 
@@ -110,7 +116,8 @@ class Prepared(Generic[Row]):
         with statement.execute(values) as cursor:
             rows = cursor.fetchall()
         compiler: Any = copy(statement.compiler)
-        compiler.connection = connection  # this thread's
+        compiler.connection = connections[connection.alias]  # this thread's
+        compiler.get_converters = lambda expressions: self._converters
         compiler.execute_sql = lambda **how: [rows]
         query = SimpleNamespace(get_compiler=lambda using: compiler)
         return list(ModelIterable(SimpleNamespace(db=connection.alias, query=query, _known_related_objects={})))  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from pytest_django.fixtures import Settings
@@ -112,6 +114,28 @@ def test_19_a_session_that_somebody_planted_is_not_kept(labeler: User) -> None:
     assert browser.cookies["sessionid"].value != "planted0planted0planted0planted0"
     assert browser.cookies["sessionid"]["httponly"]
     assert browser.cookies["sessionid"]["samesite"] == "Lax"
+
+
+@pytest.mark.parametrize("end", ["log out", "switched off", "deleted", "expired", "another password"])
+def test_19_a_session_ends_at_once(labeler: User, end: str) -> None:
+    browser = Client()
+    browser.post("/login/", {"username": "labeler", "password": "correct horse battery"})
+    assert browser.get("/label/").status_code == 200
+    cookie = browser.cookies["sessionid"].value
+    if end == "log out":
+        browser.post("/logout/")
+        browser.cookies["sessionid"] = cookie
+    elif end == "switched off":
+        User.objects.update(is_active=False)
+    elif end == "deleted":
+        labeler.delete()
+    elif end == "expired":
+        Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    else:
+        labeler.set_password("a staple, correct")
+        labeler.save()
+    answer = browser.get("/label/")
+    assert (answer.status_code, answer["Location"]) == (302, "/login/?next=/label/")
 
 
 def test_19_logging_in_leads_nowhere_else(labeler: User) -> None:
