@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import OpenApiParameter
@@ -62,6 +65,11 @@ class ApiViewSet(IdempotentMixin, GenericViewSet):
     lookup_value_regex = "[0-9]{1,18}"
     costly: frozenset[str] = frozenset()
     label_actions: frozenset[str] = frozenset()
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Say and read all times in UTC, whatever the site's zone is."""
+        with timezone.override(UTC):
+            return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check caller, rates and parameters before anything is done."""

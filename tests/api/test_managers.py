@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from PIL import Image as Picture
+from pytest_django.fixtures import Settings
 
 from labeling.models import LabelEvent, LabelTask
 from labeling.submit import submit
@@ -330,3 +331,14 @@ def test_deleting_a_project_frees_its_name(manager: User, labeler: User, project
     assert not LabelClass.objects.exists()
     body = {"name": project.name, "task_type": "detection", "dataset": project.dataset_id, "classes": [{"name": "a"}]}
     assert api.post("/api/v1/projects/", body, JSON).status_code == 201
+
+
+def test_times_are_in_utc_whatever_the_sites_zone(project: Project, manager: User, settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    label(project, manager, 1)
+    api = client(manager)
+    address = f"/api/v1/projects/{project.pk}/"
+    export = api.post(f"{address}exports/", {"format": "csv"}, JSON).json()
+    image = api.get(f"{address}images/?status=labeled").json()["results"][0]
+    said = [api.get(address).json()["created_at"], export["created_at"], image["labeled_at"]]
+    assert [time[-1] for time in said] == ["Z", "Z", "Z"]
