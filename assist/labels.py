@@ -82,8 +82,8 @@ def _prefilled(project: Project) -> set[int]:
     """Return the tasks on whose page labels stood that a restart had set aside (SPEC C4 b)."""
     resets = LabelEvent.objects.filter(project=project, action=LabelEvent.Action.RESET)
     ids = [pk for pk, detail in resets.values_list("pk", "detail") if detail.get("prefill")]
-    ended = Annotation.objects.filter(ended_by_event__in=ids) if ids else Annotation.objects.none()
-    return set(ended.values_list("task_id", flat=True))
+    ended = Annotation.objects.filter(task__project=project, ended_by_event__in=ids)
+    return set(ended.values_list("task_id", flat=True)) if ids else set()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from labeling import resets
 from labeling.answers import Answer, Label
 from labeling.models import Annotation, LabelEvent, LabelTask, Status
 from projects.models import LabelClass, Project
+from projects.prepared import Prepared, Slot
 
 
 def current_labels(task_ids: Iterable[int]) -> dict[int, list[Label]]:
@@ -35,13 +36,18 @@ def skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
     return {event.task_id: (event.detail["reason"], event.detail["note"]) for event in events}  # type: ignore[misc]
 
 
+_resets = Prepared(
+    lambda: LabelEvent.objects.filter(project=Slot("project"), action=LabelEvent.Action.RESET).order_by("pk")
+)
+
+
 def set_aside_labels(project: Project, task_ids: Iterable[int]) -> dict[int, list[Label]]:
     """Return the labels that a restart set aside and that come back prefilled (SPEC C4 b), once for each image.
 
     A class that was merged since is its heir's; one that was retired is left out.
     """
     ids = list(task_ids)
-    if not ids:
+    if not ids or not _resets(project=project.pk):
         return {}
     proposing: list[int] = []  # the resets since the last one that removed the labels for good
     for reset in resets.standing_resets(project):

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 import orjson
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -31,7 +30,7 @@ from labeling import review, review_jobs, signals
 from labeling.answers import InvalidAnswer
 from labeling.correcting import correction_data, left_to_correct
 from labeling.current import skip_details
-from labeling.images import ImageFilter, InvalidFilter, with_labels
+from labeling.images import ImageFilter, InvalidFilter, who_labeled, with_labels
 from labeling.listing import SORTS, count, page_of
 from labeling.models import ANSWERED, Annotation, Kind, LabelEvent, LabelTask, ReviewJob, SkipReason, Status
 from projects.access import get_project_to_review
@@ -135,7 +134,7 @@ def _choices(project: Project, asked: Asked) -> dict[str, Any]:
         "n_statuses": len(statuses),
         "kinds": Kind.choices,
         "classes": LabelClass.objects.filter(project=project).order_by("retired_at", "position"),
-        "people": User.objects.filter(Exists(LabelTask.objects.filter(project=project, labeler=OuterRef("pk")))),
+        "people": who_labeled(project),
         "confidences": CONFIDENCES,
         "sorts": SORTS.items(),
         "is_narrowed": bool(set(asked.query) - {"sort"}),

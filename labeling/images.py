@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext as _
 
 from labeling.current import current_labels
-from labeling.models import Annotation, Kind, LabelTask, Status
+from labeling.models import Annotation, Kind, LabelEvent, LabelTask, Status
 from labeling.pages import image_data
 from projects.models import Project
+
+GIVEN = (LabelEvent.Action.SUBMITTED, LabelEvent.Action.SKIPPED, LabelEvent.Action.CORRECTED)
 
 
 class InvalidFilter(ValueError):
@@ -96,6 +99,12 @@ def _moment(query: Mapping[str, Any], name: str) -> datetime | None:
     if moment is None:
         raise InvalidFilter(_("“%(value)s” is not a date. Write it as 2026-11-23.") % {"value": value})
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+def who_labeled(project: Project) -> QuerySet[User]:
+    """Return the people who have labeled in a project, found by its history: an index has each person's."""
+    given = LabelEvent.objects.filter(by=OuterRef("pk"), project=project, action__in=GIVEN)
+    return User.objects.filter(Exists(given))
 
 
 def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]:

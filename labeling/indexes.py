@@ -15,9 +15,9 @@ SEVERAL = 1_000  # to go through them twice for each other is nothing
 ROOM_KB = 64 * 1024
 SHARE = 5  # building an index anew pays where more than a fifth of its rows change
 AS_SETS = {"enable_nestloop": "off", "jit": "off", "work_mem": f"{ROOM_KB}kB"}
-OF_STATUS = (LabelTask, ("task_queue", "task_waiting", "task_status", "task_labeler", "task_confidence", "task_page"))
-OF_CURRENT = (Annotation, ("one_current_annotation_set_per_task", "annotation_class"))
-OF_ENDED = (Annotation, ("annotation_ended",))
+OF_STATUS = (LabelTask, ("task_queue", "task_waiting", "task_status", "task_confidence", "task_page"))
+OF_TASK = (Annotation, ("one_current_annotation_set_per_task",))
+OF_CURRENT = (Annotation, ("annotation_class",))
 
 
 @contextmanager

@@ -108,5 +108,5 @@ def delete_labels(project: Project, **kwargs: Any) -> None:
 def pace(project: Project, **kwargs: Any) -> tuple[int, float]:
     """Return how many images are left, and how many were labeled in the last hour."""
     tasks = LabelTask.objects.in_project(project)
-    hour_ago = timezone.now() - timedelta(hours=1)
-    return tasks.filter(status__in=PENDING).count(), float(tasks.filter(labeled_at__gt=hour_ago).count())
+    lately = tasks.filter(status__in=Status.values, labeled_at__gt=timezone.now() - timedelta(hours=1))
+    return tasks.filter(status__in=PENDING).count(), float(lately.count())

@@ -1,9 +1,9 @@
 """Lists of images for the Data tab, cut into pages by key, fast at 500,000 images (SPEC V1).
 
 Left to themselves, databases now and then sort half a million rows to show 48. So each list is read in one of two
-ways. A filter that leaves few images (tried first, up to FEW) is taken as a list of ids. Otherwise an index that has
-the filter and the order is walked, and the other filters are asked on the way; a list of several states and kinds is
-merged from one walk for each. That is for the order of labeling; labeling/orders.py has others.
+ways. A filter that leaves few images (tried first, up to FEW) is taken as a list of ids. Otherwise the index of states
+is walked, which has each state's tasks in order, and the other filters are asked on the way; a list of several states
+is merged from one walk for each. That is for the order of labeling; labeling/orders.py has others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from labeling.images import ImageFilter, filtered_tasks
-from labeling.models import Annotation, Kind, LabelTask, Status
+from labeling.models import Annotation, LabelTask, Status
 from labeling.orders import ORDERS, page_in_order
 from labeling.progress import progress
 from labeling.signals import View
@@ -189,23 +189,15 @@ def _in_order(walk: QuerySet[LabelTask], size: int, is_oldest_first: bool) -> It
 
 
 def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask]]:
-    """Yield the tasks in parts, each of which one index has in order."""
-    rest = filtered_tasks(project, replace(wanted, statuses=(), kind="", confidence_from=None, confidence_to=None))
+    """Yield the tasks in parts, each of which the index has in order."""
+    rest = filtered_tasks(project, replace(wanted, statuses=(), confidence_from=None, confidence_to=None))
     if wanted.confidence_from is not None or wanted.confidence_to is not None:
         # A product, for an index of confidences alone would have to be sorted.
         sure = rest.order_by().alias(sure=F("confidence") * 1.0)
         low, high = wanted.confidence_from or 0.0, 1.0 if wanted.confidence_to is None else wanted.confidence_to
         rest = sure.filter(sure__gte=low, sure__lte=high)
-    if not wanted.statuses and not wanted.kind:
-        yield rest
-    elif wanted.labeler is not None:  # its index is as good, and one walk is less than many
-        yield (rest.filter(status__in=wanted.statuses) if wanted.statuses else rest).filter(
-            **{"kind": wanted.kind} if wanted.kind else {}
-        )
-    else:
-        for status in wanted.statuses or Status.values:
-            for kind in [wanted.kind] if wanted.kind else Kind.values:
-                yield rest.filter(status=status, kind=kind)
+    for status in wanted.statuses or Status.values:
+        yield rest.filter(status=status)
 
 
 def _few(project: Project, wanted: ImageFilter) -> Q | None:
@@ -232,7 +224,7 @@ def _is_common(project: Project, text: str) -> bool:
     """
     if connection.vendor != "postgresql":
         return False
-    labeled = LabelTask.objects.in_project(project).filter(labeled_at__isnull=False).order_by("-labeled_at", "-pk")
+    labeled = LabelTask.objects.in_project(project).filter(status=Status.LABELED).order_by("-labeled_at", "-pk")
     sample = list(labeled.values_list("image", flat=True)[:SAMPLE])
     found = Image.objects.filter(pk__in=sample, path__has_text=text)[:COMMON]
     return len(sample) == SAMPLE and len(found.values_list("pk", flat=True)) == COMMON

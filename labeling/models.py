@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -166,7 +167,8 @@ class LabelTask(models.Model):
     ``labeled | approved -> needs_review`` (the file changed); rejected, returned and reset tasks become queued
     or waiting again; ``waiting | queued | claimed -> unreadable | missing`` and back to waiting;
     ``skipped -> removed`` and back. Handed out in the order (priority, group, rank); rank is random, fixed when
-    the image joins (SPEC A2). ``labeler`` and ``labeled_at`` tell of the present answer, or the last one.
+    the image joins (SPEC A2). ``labeler`` and ``labeled_at`` tell of the present answer, or the last one;
+    ``labeled_at`` is null again once a restart has set that aside.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tasks", db_index=False)
@@ -216,10 +218,9 @@ class LabelTask(models.Model):
                 name="task_waiting",
             ),
             models.Index(fields=["page"], condition=Q(page__isnull=False), name="task_page"),
-            # The Data tab's lists: each filter, then the order (labeling/listing.py); what is counted is in them too.
-            models.Index(fields=["project", "status", "kind", "labeled_at", "id"], name="task_status"),
-            models.Index(fields=["project", "labeler", "labeled_at", "id", "status"], name="task_labeler"),
-            models.Index(fields=["project", "labeled_at", "id"], name="task_labeled_at"),
+            # The Data tab's lists (labeling/listing.py), and all that is counted. One index, not one for each filter:
+            # whatever happens to a task is written into each, and the last two columns are read in passing.
+            models.Index(fields=["project", "status", "labeled_at", "id", "kind", "labeler"], name="task_status"),
             models.Index(
                 fields=["project", "confidence", "id"], condition=Q(confidence__isnull=False), name="task_confidence"
             ),
@@ -259,13 +260,13 @@ class LabelEvent(models.Model):
         CLASS_RETIRED = "class_retired", _("retired a class")
         CLASS_MERGED = "class_merged", _("merged a class")
 
-    # Indexes begin with the project, and with the task: they need none of their own.
+    # Indexes begin with the project, the task and the person: they need none of their own.
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events", db_index=False)
     task = models.ForeignKey(
         LabelTask, on_delete=models.CASCADE, null=True, blank=True, related_name="events", db_index=False
     )
     action = models.CharField(max_length=14, choices=Action)
-    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, db_index=False)
     at = models.DateTimeField(default=timezone.now)
     kind = models.CharField(max_length=10, choices=Kind, blank=True)
     page = models.ForeignKey(LabelPage, on_delete=models.SET_NULL, null=True, blank=True, db_index=False)
@@ -282,6 +283,7 @@ class LabelEvent(models.Model):
             # The last event, at once: else PostgreSQL walks back over those of all projects to a quiet project's last.
             models.Index(fields=["project", "id"], name="event_last"),
             models.Index(fields=["project", "action", "at", "by"], name="event_of_day"),
+            models.Index(fields=["by", "project", "action"], name="event_of_person"),
         ]
 
     def __str__(self) -> str:
@@ -314,8 +316,14 @@ class Annotation(models.Model):
     screen then, for the file may change later.
     """
 
-    task = models.ForeignKey(LabelTask, on_delete=models.CASCADE, related_name="annotations")
-    label_class = models.ForeignKey(LabelClass, on_delete=models.PROTECT, related_name="annotations")
+    # The database doesn't check what a label points at, row by row: all are there before, and go after it, under the
+    # project's lock. Nor does it keep an index of each: a label is found by its task, and its events' tasks are known.
+    task = models.ForeignKey(
+        LabelTask, on_delete=models.CASCADE, related_name="annotations", db_index=False, db_constraint=False
+    )
+    label_class = models.ForeignKey(
+        LabelClass, on_delete=models.PROTECT, related_name="annotations", db_index=False, db_constraint=False
+    )
     place = models.PositiveIntegerField()
     x = models.FloatField(null=True, blank=True)
     y = models.FloatField(null=True, blank=True)
@@ -323,9 +331,8 @@ class Annotation(models.Model):
     height = models.FloatField(null=True, blank=True)
     image_width = models.PositiveIntegerField(null=True, blank=True)
     image_height = models.PositiveIntegerField(null=True, blank=True)
-    # The database doesn't check the events, row by row: each is written before its labels, and goes with its task.
     created_by_event = models.ForeignKey(
-        LabelEvent, on_delete=models.CASCADE, related_name="created", db_constraint=False
+        LabelEvent, on_delete=models.CASCADE, related_name="created", db_index=False, db_constraint=False
     )
     ended_by_event = models.ForeignKey(
         LabelEvent,
@@ -343,11 +350,10 @@ class Annotation(models.Model):
         verbose_name = _("label")
         verbose_name_plural = _("labels")
         constraints = [
-            # Two current sets of one task would both have a label at place 0.
+            # Two current sets of one task would both have a label at place 0. Of all labels, not of the current ones
+            # alone: so a task's labels of any time are found by it, and it is the only such index.
             models.UniqueConstraint(
-                fields=["task", "place"],
-                condition=Q(ended_by_event__isnull=True),
-                name="one_current_annotation_set_per_task",
+                "task", "place", Coalesce("ended_by_event", 0), name="one_current_annotation_set_per_task"
             ),
             models.CheckConstraint(
                 condition=Q(x__isnull=True, y__isnull=True, width__isnull=True, height__isnull=True)
@@ -368,11 +374,6 @@ class Annotation(models.Model):
                 fields=["label_class", "task", "ended_by_event"],
                 condition=Q(ended_by_event__isnull=True),
                 name="annotation_class",
-            ),
-            # Not of all rows: an index with millions of nulls is what a planner takes for "labels that stand". With the
-            # task: one event may have ended half a million labels, and a restore looks for each task's (resets.py).
-            models.Index(
-                fields=["ended_by_event", "task"], condition=Q(ended_by_event__isnull=False), name="annotation_ended"
             ),
         ]
 

@@ -91,7 +91,7 @@ def prelabel_data(label: Label) -> dict[str, Any]:
 
 def items_data(project: Project, tasks: Sequence[LabelTask], answers: dict[int, Answer]) -> list[dict[str, Any]]:
     """Return the images of a page, with what stood before and what is suggested."""
-    aside = set_aside_labels(project, [task.pk for task in tasks if task.prelabels is None and task.labeled_at])
+    aside = set_aside_labels(project, [task.pk for task in tasks if task.prelabels is None])
     heirs = heirs_of_classes(project) if any(task.prelabels for task in tasks) else {}
     return [
         {

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from labeling.models import LabelTask, Status
+from labeling.models import LabelEvent, LabelTask, Status
 from labeling.pages import preview_url
 from projects.frame import STATE_LOOKS, expected_share
 from projects.models import Image, Project, Refresh
@@ -101,9 +101,9 @@ def project_list(
 
 
 def _ordered(projects: QuerySet[Project], sort: str) -> QuerySet[Project]:
-    last = LabelTask.objects.filter(project=OuterRef("pk"), labeled_at__isnull=False).order_by("-labeled_at")
+    last = LabelEvent.objects.filter(project=OuterRef("pk")).order_by("-pk")
     projects = projects.select_related("dataset").annotate(
-        activity=Coalesce(Subquery(last.values("labeled_at")[:1]), F("created_at")), name_lower=Lower("name")
+        activity=Coalesce(Subquery(last.values("at")[:1]), F("created_at")), name_lower=Lower("name")
     )
     column = SORTS.get(sort.removeprefix("-"))
     if column is None:

@@ -8,12 +8,13 @@ labeled anew since stays as it is. The caller holds the project's lock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils.translation import gettext as _
 
-from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, joined_as_sets, unindexed
+from labeling.indexes import OF_CURRENT, OF_STATUS, OF_TASK, joined_as_sets, unindexed
 from labeling.models import (
     ANSWERED,
     PRIORITY,
@@ -31,21 +32,33 @@ Action = LabelEvent.Action
 ASIDE = (*ANSWERED, Status.SKIPPED)  # what a reset takes back to the queue
 PROBLEMS = {Image.Problem.MISSING: Status.MISSING, Image.Problem.UNREADABLE: Status.UNREADABLE}
 
-# An answer that nobody has touched since: the task's last event, after the reset before and before this one; and the
-# kind of page it was given on, which the last event does not say when it is a review. The last events are read from
-# their index in the order of the tasks, and SQLite writes the tasks in it: at random it takes twice as long.
+# The last event of each of a project's tasks, in the order of the tasks: PostgreSQL sorts them once, SQLite reads them
+# from their index. Tasks are written in this order: at random it takes twice as long.
+LAST_EVENTS = {
+    "postgresql": """
+        SELECT DISTINCT ON (task_id) id, task_id, action, page_id, kind, at, detail FROM labeling_labelevent
+        WHERE project_id = %s AND task_id IS NOT NULL ORDER BY task_id, id DESC""",
+    "sqlite": """
+        SELECT event.* FROM (
+            SELECT MAX(id) AS id FROM labeling_labelevent
+            WHERE task_id IN (SELECT id FROM labeling_labeltask WHERE project_id = %s) GROUP BY task_id
+        ) last JOIN labeling_labelevent event ON event.id = last.id""",
+}
+# An answer that nobody has touched since: the task's last event, after the reset before and before this one; and when
+# and on which kind of page it was given, which the last event does not say when it is a review.
 LAST_ANSWER = """
     SELECT event.task_id, event.action, event.page_id, event.detail ->> 'to' AS back,
-           CASE WHEN event.action IN ('submitted', 'corrected', 'imported', 'skipped') THEN event.kind
-           ELSE (SELECT given.kind FROM labeling_labelevent given WHERE given.task_id = event.task_id
-                 AND given.action IN ('submitted', 'corrected', 'imported', 'skipped') ORDER BY given.id DESC LIMIT 1)
-           END AS kind
-    FROM (SELECT MAX(id) AS id FROM labeling_labelevent
-          WHERE task_id IN (SELECT id FROM labeling_labeltask WHERE project_id = %s) GROUP BY task_id) last
-    JOIN labeling_labelevent event ON event.id = last.id
+           CASE WHEN {is_given} THEN event.at ELSE (SELECT given.at {given}) END AS at,
+           CASE WHEN {is_given} THEN event.kind ELSE (SELECT given.kind {given}) END AS kind
+    FROM ({last_events}) event
     WHERE event.id > %s AND event.id < %s
       AND (event.action IN ('submitted', 'corrected', 'imported', 'approved', 'flagged', 'skipped')
            OR (event.action = 'restored' AND event.detail ->> 'to' <> 'removed'))
+"""
+IS_GIVEN = "event.action IN ('submitted', 'corrected', 'imported', 'skipped')"
+GIVEN = """
+    FROM labeling_labelevent given WHERE given.task_id = event.task_id
+    AND given.action IN ('submitted', 'corrected', 'imported', 'skipped') ORDER BY given.id DESC LIMIT 1
 """
 # A correction on a page is its labeler's own; one without a page is a reviewer's.
 STATUS_OF_ACTION = """
@@ -100,10 +113,11 @@ def set_aside(project: Project, by: User | None, *, prefill: bool) -> LabelEvent
     tasks = LabelTask.objects.in_project(project).filter(status__in=ASIDE)
     event = LabelEvent.objects.create(project=project, action=Action.RESET, by=by, detail={"prefill": prefill})
     current = labels_of(project)
-    with unindexed(current.count(), OF_CURRENT, OF_ENDED):
+    with unindexed(current.count(), OF_TASK, OF_CURRENT):
         n_labels = current.update(ended_by_event=event)
     # What a model said of them is of another time. `labeler` stays: images go to other people's eyes first.
-    afresh = {"kind": Kind.MANUAL, "priority": PRIORITY[Kind.MANUAL], "group": 0, "prelabels": None, "confidence": None}
+    afresh: dict[str, Any] = {"kind": Kind.MANUAL, "priority": PRIORITY[Kind.MANUAL], "group": 0, "labeled_at": None}
+    afresh |= {"prelabels": None, "confidence": None}
     with unindexed(tasks.count(), OF_STATUS):
         n_images = 0
         for problem, status in PROBLEMS.items():
@@ -137,12 +151,12 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
         cursor.execute(_copy_labels(project), [restored.pk, event.pk, event.pk])
         n_labels = cursor.rowcount
     with connection.cursor() as cursor, joined_as_sets(n_images), unindexed(n_images, OF_STATUS):
-        # PostgreSQL would hash the events and write tasks and indexes at random; SQLite would only sort them once more.
-        order = " ORDER BY event.task_id" if connection.vendor == "postgresql" else ""
+        last_events = LAST_EVENTS[connection.vendor]
+        answers = LAST_ANSWER.format(is_given=IS_GIVEN, given=GIVEN, last_events=last_events)
         cursor.execute(
-            f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION},"  # noqa: S608
+            f"UPDATE labeling_labeltask SET status = {STATUS_OF_ACTION}, labeled_at = answer.at,"  # noqa: S608
             " kind = COALESCE(NULLIF(answer.kind, ''), labeling_labeltask.kind)"
-            f" FROM ({LAST_ANSWER}{order}) answer WHERE labeling_labeltask.id = answer.task_id AND project_id = %s",
+            f" FROM ({answers}) answer WHERE labeling_labeltask.id = answer.task_id AND project_id = %s",
             [project.pk, floor, event.pk, project.pk],
         )
         n_images = cursor.rowcount
@@ -154,8 +168,9 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
 def _copy_labels(project: Project) -> str:
     """Return the statement that writes again what an event ended; a class merged since gives way to its heir.
 
-    In the order of the tasks, as an index has it: the events and tasks that are looked at for each label, and the
-    indexes that are written, are then gone through once and not at random, which takes twice as long.
+    All labels are read once to find them, which is quicker than to keep an index of them by their event. In the order
+    of the tasks: the events that are looked at for each label, and the indexes that are written, are then
+    gone through once and not at random, which takes twice as long.
     """
     heir = "COALESCE(kept.merged_into_id, kept.id)"
     twin = (

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from labeling import history
 from labeling.answers import check_answers
-from labeling.indexes import OF_CURRENT, OF_ENDED, OF_STATUS, unindexed
+from labeling.indexes import OF_CURRENT, OF_STATUS, unindexed
 from labeling.models import ANSWERED, UNCLAIMED, LabelEvent, LabelTask, Status
 from projects.access import lock
 from projects.models import Project
@@ -150,7 +150,7 @@ def carry_out(
     """Record it and change the tasks, by some statements for each CHUNK; the caller holds the project's lock."""
     before = _last_event(project)
     n_changed = 0
-    with unindexed(len(task_ids), OF_STATUS, *((OF_CURRENT, OF_ENDED) if act.ends_labels else ())):
+    with unindexed(len(task_ids), OF_STATUS, *((OF_CURRENT,) if act.ends_labels else ())):
         for ids in _chunks(task_ids):
             _record(project, ids, act.action, by)
             if act.ends_labels:

@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -22,8 +21,8 @@ from django.views.decorators.http import require_http_methods
 
 from labeling import review, review_jobs
 from labeling.data_tab import last_job
-from labeling.images import ImageFilter, filtered_tasks
-from labeling.models import LabelTask, ReviewJob, Status
+from labeling.images import ImageFilter, filtered_tasks, who_labeled
+from labeling.models import ReviewJob, Status
 from projects.access import get_project_to_review
 from projects.forms import ConsoleForm
 from projects.frame import frame
@@ -62,8 +61,7 @@ class WithdrawForm(ConsoleForm):
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        people = User.objects.filter(Exists(LabelTask.objects.filter(project=project, labeler=OuterRef("pk"))))
-        cast(Person, self.fields["labeler"]).queryset = people.order_by("username")
+        cast(Person, self.fields["labeler"]).queryset = who_labeled(project).order_by("username")
 
     def clean(self) -> dict[str, Any]:
         """Refuse a time that ends before it begins."""

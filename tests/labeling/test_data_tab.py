@@ -191,6 +191,13 @@ def test_a_text_in_the_path_is_found_whatever_its_case(
         assert f'data-n="{count}"' in visitor.get(url(project, "data/count"), {"path": text}).content.decode(), text
 
 
+def test_who_has_labeled_can_be_chosen_and_who_has_reviewed_is_not_offered(labeled: Project, visitor: Client) -> None:
+    images = LabelTask.objects.filter(project=labeled, status="labeled").values_list("image", flat=True)[:2]
+    visitor.post(f"/api/v1/projects/{labeled.pk}/approve/", {"images": list(images)}, "application/json")
+    assert LabelTask.objects.filter(project=labeled, status="approved").count() == 2
+    assert [person.username for person in visitor.get(url(labeled)).context["people"]] == ["labeler"]
+
+
 def test_what_is_labeled_shows_at_the_top_by_itself(labeled: Project, visitor: Client, labeler: User) -> None:
     """SPEC V1: the page asks again with what it has seen; 204 while nothing is new."""
     seen = visitor.get(url(labeled)).context["digest"]
