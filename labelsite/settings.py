@@ -56,6 +56,7 @@ if not SECRET_KEY:
             "Set SECRET_KEY to a long random text (or DEVELOPMENT=1 to have one made and kept in DATA_DIR)."
         )
     SECRET_KEY = _kept_secret_key()
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
 _LOCAL_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=_LOCAL_HOSTS if (DEBUG or DEVELOPMENT) else [])

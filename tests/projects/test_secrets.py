@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from projects.secrets import SecretLost, decrypt, encrypt
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def test_it_returns_what_was_encrypted() -> None:
@@ -30,6 +37,20 @@ def test_it_still_reads_what_the_former_key_encrypted(settings) -> None:
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "a new key"
     assert decrypt(encrypted) == "hunter2"
+
+
+def test_an_operator_names_the_former_keys(settings, tmp_path: Path) -> None:
+    encrypted = encrypt("hunter2")
+    said = {"SECRET_KEY": "new", "SECRET_KEY_FALLBACKS": f"older,{settings.SECRET_KEY}", "DATA_DIR": str(tmp_path)}
+    program = f"import django; django.setup(); from projects.secrets import decrypt; print(decrypt({encrypted!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **said, "DJANGO_SETTINGS_MODULE": "labelsite.settings"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "hunter2\n", done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "gAAAAA", "é"])
