@@ -62,6 +62,14 @@ def test_the_image_is_built_once_and_only_the_gpus_holds_cuda() -> None:
     assert COMPOSE["services"]["gpu-worker"]["build"] == built["labelsite-gpu"]
 
 
+def test_the_site_may_reach_the_samples_own_store_and_no_other_service_of_its_network() -> None:
+    for name in SITE:
+        endpoints = COMPOSE["services"][name]["environment"]["PRIVATE_ENDPOINTS"]
+        named = re.fullmatch(r"\$\{PRIVATE_ENDPOINTS:-(\w+):8333}", endpoints)
+        assert named is not None and named[1] == "store" and COMPOSE["services"]["store"]["profiles"] == ["store"]
+    assert "${STORE_PASSWORD:?}" in COMPOSE["services"]["store"]["environment"]["AWS_SECRET_ACCESS_KEY"]
+
+
 def test_the_database_is_ready_only_when_others_can_reach_it() -> None:
     """While it is being made, PostgreSQL answers on its socket, and stops once more."""
     assert {"-h", "127.0.0.1"} <= set(COMPOSE["services"]["database"]["healthcheck"]["test"])
