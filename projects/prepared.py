@@ -80,9 +80,12 @@ class _Statement:
 
 
 def cursor_that_prepares() -> CursorWrapper:
-    """Return a cursor by which PostgreSQL keeps the plan of what it is asked again and again."""
+    """Return a cursor by which PostgreSQL keeps the plan of what it is asked again and again.
+
+    Not where statements are logged: once it has a plan, the driver doesn't say what was asked.
+    """
     cursor = connection.cursor()
-    if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql" and not connection.queries_logged:
         from psycopg import Cursor  # Django's own writes the values into the statement
 
         cursor.cursor = Cursor(connection.connection)
