@@ -2,18 +2,20 @@
 
 Left to themselves, databases now and then sort half a million rows to show 48. So each list is read in one of two
 ways. A filter that leaves few images (tried first, up to FEW) is taken as a list of ids. Otherwise the index of states
-is walked, which has each state's tasks in order, and the other filters are asked on the way; a list of several states
-is merged from one walk for each. That is for the order of labeling; labeling/orders.py has others.
+is walked, which has each state's tasks in order; a list of several states is merged from one walk for each. What other
+tables know, classes and paths, is asked about what the walks found, chunk by chunk. That is for the order of labeling;
+labeling/orders.py has others.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from math import isfinite
 
 from django.core.cache import cache
@@ -22,9 +24,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from labeling.images import ImageFilter, filtered_tasks
+from labeling.images import ImageFilter, filtered_tasks, narrowed
 from labeling.models import Annotation, LabelTask, Status
-from labeling.orders import ORDERS, page_in_order
+from labeling.orders import CHUNK, ORDERS, page_in_order
 from labeling.progress import progress
 from labeling.signals import View
 from projects.models import Image, Project
@@ -152,40 +154,66 @@ def _keys(
         keys = sorted(rows.order_by(), key=order, reverse=not is_oldest_first)
         yield from (key for key in keys if after is None or _is_behind(order(key), order(after), is_oldest_first))
         return
-    walks = list(_walks(project, wanted))
-    parts = []
-    if after is None or after[0] is not None:
-        parts.append([_labeled(walk, after, size, is_oldest_first) for walk in walks])
-    if wanted.since is None and wanted.until is None:
-        parts.append([_never_labeled(walk, after, size, is_oldest_first) for walk in walks])
-    for part in parts:
-        yield from heapq.merge(*part, key=order, reverse=not is_oldest_first)
+    walks = list(_walks(project, replace(wanted, path="", label_class=None)))
+    parts: list[Iterator[Key]] = []
+    for behind in (_labeled, _never_labeled):
+        found = [_in_chunks(partial(behind, walk, is_oldest_first), after, size) for walk in walks]
+        parts.append(heapq.merge(*found, key=order, reverse=not is_oldest_first))
+    walked = chain.from_iterable(parts if wanted.since is None and wanted.until is None else parts[:1])
+    yield from _left_by(ImageFilter(path=wanted.path, label_class=wanted.label_class), walked, size)
 
 
 def _is_behind(place: tuple[bool, float, int], after: tuple[bool, float, int], is_oldest_first: bool) -> bool:
     return place > after if is_oldest_first else place < after
 
 
-def _labeled(walk: QuerySet[LabelTask], after: Key | None, size: int, is_oldest_first: bool) -> Iterator[Key]:
-    walk = walk.filter(labeled_at__isnull=False)
-    at, pk = after or (None, 0)
-    if at is not None and is_oldest_first:
-        walk = walk.filter(labeled_at__gte=at).filter(Q(labeled_at__gt=at) | Q(pk__gt=pk))
-    elif at is not None:
-        walk = walk.filter(labeled_at__lte=at).filter(Q(labeled_at__lt=at) | Q(pk__lt=pk))
-    yield from _in_order(walk, size, is_oldest_first)
+def _in_chunks(behind: Callable[[Key | None], QuerySet[LabelTask]], after: Key | None, size: int) -> Iterator[Key]:
+    """Yield the keys of a walk; it goes on only when somebody asks for more."""
+    length = size
+    while True:
+        keys = list(behind(after).values_list("labeled_at", "pk")[:length])
+        yield from keys
+        if len(keys) < length:
+            return
+        after, length = keys[-1], min(4 * length, CHUNK)
 
 
-def _never_labeled(walk: QuerySet[LabelTask], after: Key | None, size: int, is_oldest_first: bool) -> Iterator[Key]:
-    walk = walk.filter(labeled_at__isnull=True)
-    if after is not None and after[0] is None:
-        walk = walk.filter(pk__gt=after[1]) if is_oldest_first else walk.filter(pk__lt=after[1])
-    yield from _in_order(walk, size, is_oldest_first)
+def _left_by(wanted: ImageFilter, keys: Iterator[Key], size: int) -> Iterator[Key]:
+    """Yield those of the keys whose tasks the filter leaves, asking about more and more of them at once."""
+    if wanted == ImageFilter():
+        yield from keys
+        return
+    length = size
+    while chunk := list(islice(keys, length)):
+        tasks = narrowed(LabelTask.objects.filter(pk__in=[pk for _at, pk in chunk]), wanted)
+        left = set(tasks.values_list("pk", flat=True))
+        yield from (key for key in chunk if key[1] in left)
+        length = min(4 * length, CHUNK)
 
 
-def _in_order(walk: QuerySet[LabelTask], size: int, is_oldest_first: bool) -> Iterator[Key]:
-    ordered = walk.order_by("labeled_at", "pk") if is_oldest_first else walk.order_by("-labeled_at", "-pk")
-    yield from ordered.values_list("labeled_at", "pk")[:size]
+def _labeled(walk: QuerySet[LabelTask], is_oldest_first: bool, after: Key | None) -> QuerySet[LabelTask]:
+    """Return what is behind ``after`` of the tasks that have been labeled; nothing when that is not one of them."""
+    walk = walk.filter(labeled_at__isnull=False).order_by(*_order(is_oldest_first))
+    if after is None:
+        return walk
+    at, pk = after
+    if at is None:
+        return walk.none()
+    if is_oldest_first:
+        return walk.filter(labeled_at__gte=at).filter(Q(labeled_at__gt=at) | Q(pk__gt=pk))
+    return walk.filter(labeled_at__lte=at).filter(Q(labeled_at__lt=at) | Q(pk__lt=pk))
+
+
+def _never_labeled(walk: QuerySet[LabelTask], is_oldest_first: bool, after: Key | None) -> QuerySet[LabelTask]:
+    """Return what is behind ``after`` of the tasks that have not been: all of them when that is labeled."""
+    walk = walk.filter(labeled_at__isnull=True).order_by(*_order(is_oldest_first))
+    if after is None or after[0] is not None:
+        return walk
+    return walk.filter(pk__gt=after[1]) if is_oldest_first else walk.filter(pk__lt=after[1])
+
+
+def _order(is_oldest_first: bool) -> tuple[str, str]:
+    return ("labeled_at", "pk") if is_oldest_first else ("-labeled_at", "-pk")
 
 
 def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask]]:
