@@ -2,9 +2,9 @@
 
 Left to themselves, databases now and then sort half a million rows to show 48. So each list is read in one of two
 ways. A filter that leaves few images (tried first, up to FEW) is taken as a list of ids. Otherwise the index of states
-is walked, which has each state's tasks in order; a list of several states is merged from one walk for each. What other
-tables know, classes and paths, is asked about what the walks found, chunk by chunk. That is for the order of labeling;
-labeling/orders.py has others.
+is walked, which has each state's tasks in order, and the other filters are asked on the way; a list of several states
+is merged from one walk for each, and no walk looks for much more than is taken of it. That is for the order of
+labeling; labeling/orders.py has others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from labeling.images import ImageFilter, filtered_tasks, narrowed
+from labeling.images import ImageFilter, filtered_tasks
 from labeling.models import Annotation, LabelTask, Status
 from labeling.orders import CHUNK, ORDERS, page_in_order
 from labeling.progress import progress
@@ -154,41 +154,27 @@ def _keys(
         keys = sorted(rows.order_by(), key=order, reverse=not is_oldest_first)
         yield from (key for key in keys if after is None or _is_behind(order(key), order(after), is_oldest_first))
         return
-    walks = list(_walks(project, replace(wanted, path="", label_class=None)))
+    walks = list(_walks(project, wanted))
+    first = size if len(walks) == 1 else size // 4
     parts: list[Iterator[Key]] = []
     for behind in (_labeled, _never_labeled):
-        found = [_in_chunks(partial(behind, walk, is_oldest_first), after, size) for walk in walks]
+        found = [_in_chunks(partial(behind, walk, is_oldest_first), after, first) for walk in walks]
         parts.append(heapq.merge(*found, key=order, reverse=not is_oldest_first))
-    walked = chain.from_iterable(parts if wanted.since is None and wanted.until is None else parts[:1])
-    yield from _left_by(ImageFilter(path=wanted.path, label_class=wanted.label_class), walked, size)
+    yield from chain.from_iterable(parts if wanted.since is None and wanted.until is None else parts[:1])
 
 
 def _is_behind(place: tuple[bool, float, int], after: tuple[bool, float, int], is_oldest_first: bool) -> bool:
     return place > after if is_oldest_first else place < after
 
 
-def _in_chunks(behind: Callable[[Key | None], QuerySet[LabelTask]], after: Key | None, size: int) -> Iterator[Key]:
-    """Yield the keys of a walk; it goes on only when somebody asks for more."""
-    length = size
+def _in_chunks(behind: Callable[[Key | None], QuerySet[LabelTask]], after: Key | None, length: int) -> Iterator[Key]:
+    """Yield the keys of a walk, ``length`` of them at first; it goes on only when somebody asks for more."""
     while True:
         keys = list(behind(after).values_list("labeled_at", "pk")[:length])
         yield from keys
         if len(keys) < length:
             return
         after, length = keys[-1], min(4 * length, CHUNK)
-
-
-def _left_by(wanted: ImageFilter, keys: Iterator[Key], size: int) -> Iterator[Key]:
-    """Yield those of the keys whose tasks the filter leaves, asking about more and more of them at once."""
-    if wanted == ImageFilter():
-        yield from keys
-        return
-    length = size
-    while chunk := list(islice(keys, length)):
-        tasks = narrowed(LabelTask.objects.filter(pk__in=[pk for _at, pk in chunk]), wanted)
-        left = set(tasks.values_list("pk", flat=True))
-        yield from (key for key in chunk if key[1] in left)
-        length = min(4 * length, CHUNK)
 
 
 def _labeled(walk: QuerySet[LabelTask], is_oldest_first: bool, after: Key | None) -> QuerySet[LabelTask]:
