@@ -36,6 +36,7 @@ def skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
     return {event.task_id: (event.detail["reason"], event.detail["note"]) for event in events}  # type: ignore[misc]
 
 
+# Asked for every page that is handed out: nearly all projects have none.
 _resets = Prepared(
     lambda: LabelEvent.objects.filter(project=Slot("project"), action=LabelEvent.Action.RESET).order_by("pk")
 )

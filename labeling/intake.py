@@ -108,5 +108,6 @@ def delete_labels(project: Project, **kwargs: Any) -> None:
 def pace(project: Project, **kwargs: Any) -> tuple[int, float]:
     """Return how many images are left, and how many were labeled in the last hour."""
     tasks = LabelTask.objects.in_project(project)
+    # All states, one by one: the index of states has each one's times.
     lately = tasks.filter(status__in=Status.values, labeled_at__gt=timezone.now() - timedelta(hours=1))
     return tasks.filter(status__in=PENDING).count(), float(lately.count())

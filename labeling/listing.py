@@ -155,7 +155,7 @@ def _keys(
         yield from (key for key in keys if after is None or _is_behind(order(key), order(after), is_oldest_first))
         return
     walks = list(_walks(project, wanted))
-    first = size if len(walks) == 1 else size // 4
+    first = size if len(walks) == 1 else max(size // 4, 1)
     parts: list[Iterator[Key]] = []
     for behind in (_labeled, _never_labeled):
         found = [_in_chunks(partial(behind, walk, is_oldest_first), after, first) for walk in walks]

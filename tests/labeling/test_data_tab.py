@@ -191,6 +191,13 @@ def test_a_text_in_the_path_is_found_whatever_its_case(
         assert f'data-n="{count}"' in visitor.get(url(project, "data/count"), {"path": text}).content.decode(), text
 
 
+def test_a_page_may_hold_a_single_image(labeled: Project, visitor: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the walks that are merged begins with a part of a page, which is one image at least."""
+    monkeypatch.setattr("labeling.data_tab.PER_PAGE", 1)
+    monkeypatch.setattr(listing, "FEW", 0)
+    assert len(shown(visitor, labeled)) == labeled.tasks.count()
+
+
 def test_who_has_labeled_can_be_chosen_and_who_has_reviewed_is_not_offered(labeled: Project, visitor: Client) -> None:
     images = LabelTask.objects.filter(project=labeled, status="labeled").values_list("image", flat=True)[:2]
     visitor.post(f"/api/v1/projects/{labeled.pk}/approve/", {"images": list(images)}, "application/json")
