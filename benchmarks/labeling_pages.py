@@ -39,6 +39,13 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.label_to_the_end import PASSWORD, Site  # noqa: E402
 
 PAGE_DATA = re.compile(r'<script id="page-data" type="application/json">(.*?)</script>', re.DOTALL)
+# The worker opens images, too: to come upon those that it is at ends a call before all are done.
+OPEN_ALL = """
+from labeling import feeder
+from labeling.models import LabelTask
+while LabelTask.objects.filter(project={project}).waiting().exists():
+    feeder.feed({project}, 1000)
+"""
 # From the press of Enter until another page stands there, decoded and painted.
 WATCH = """() => {
   window.waits = []
@@ -288,7 +295,7 @@ def main() -> None:
                 "--classes", "ant,bee,cat,dog", "--wait",
             )  # fmt: skip
             if options.ready:
-                site.manage("shell", "-c", f"from labeling import feeder; feeder.feed({project}, {options.images})")
+                site.manage("shell", "-c", OPEN_ALL.format(project=project))
             time.sleep(10)  # the worker prepares the first images
             figures: dict[str, Any] = {"images": options.images}
             with sync_playwright() as playwright:
