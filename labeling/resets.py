@@ -173,9 +173,10 @@ def _copy_labels(project: Project) -> str:
     gone through once and not at random, which takes twice as long.
     """
     heir = "COALESCE(kept.merged_into_id, kept.id)"
+    was_merged = LabelClass.objects.filter(project=project, merged_into__isnull=False).exists()
     twin = (
         ""
-        if project.is_detection
+        if project.is_detection or not was_merged
         else f"""
         AND NOT EXISTS (
             SELECT 1 FROM labeling_annotation other JOIN projects_labelclass twin ON twin.id = other.label_class_id
