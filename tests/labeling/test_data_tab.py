@@ -149,6 +149,7 @@ def test_a_text_that_many_paths_have_is_not_looked_for_in_all(
     mixed: Project, visitor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "SAMPLE", 4)
+    monkeypatch.setattr(listing, "COMMON", 3)
     asked = {}
     for text in ("png", "no such name"):
         with CaptureQueriesContext(connection) as captured:
