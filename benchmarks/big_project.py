@@ -65,14 +65,15 @@ def build(
     classes: int = 10,
     labelers: int = 8,
     days: int = 60,
+    queued: int = QUEUED,
     say: Callable[[str], None] = lambda line: None,
 ) -> Project:
     """Make a running project of ``images`` images, the share ``labeled`` of them answered; return it.
 
     Of the answered ones 1 % are skipped and 1 % need review (both only when ``labeled`` is below 1), and 11 % are
-    approved; each labeled image has ``boxes`` boxes (a classification: one label, or in multi-label two). Images join
-    in the order of their paths and are labeled in random order, as in a real project. Its manager is ``manager``, its
-    labelers are ``labeler0`` and so on.
+    approved; ``queued`` of the others are ready to be handed out. Each labeled image has ``boxes`` boxes (a
+    classification: one label, or in multi-label two). Images join in the order of their paths and are labeled in
+    random order, as in a real project. Its manager is ``manager``, its labelers are ``labeler0`` and so on.
     """
     from django.db import connection, transaction
 
@@ -102,7 +103,7 @@ def build(
         "last": images - 1,
         "max_rank": MAX_RANK,
         "threshold": int(labeled * MAX_RANK) + 1,
-        "queue_end": int((labeled + QUEUED / images) * MAX_RANK),
+        "queue_end": int((labeled + queued / images) * MAX_RANK),
         "has_others": int(labeled < 1),
         "labeler": people[0].pk,
         "labelers": labelers,

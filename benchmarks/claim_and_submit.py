@@ -18,7 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    from projects.models import Project
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -46,20 +51,63 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
+def label_pages(project: Project, labeler: User, pages: int) -> tuple[list[float], list[float]]:
+    """Claim and submit pages of nine, one after the other; return the seconds of each claim and each submit."""
+    from labeling import queue
+    from labeling.submit import submit
+    from projects.models import LabelClass
+
+    label = LabelClass.objects.filter(project=project).values_list("pk", flat=True)[0]
+    claims, submits = [], []
+    for _number in range(pages):
+        started = time.perf_counter()
+        page = queue.claim(project, labeler, 9)
+        claims.append(time.perf_counter() - started)
+        assert page is not None
+        items = [{"id": pk, "labels": [label]} for pk in page.tasks.values_list("pk", flat=True)]
+        started = time.perf_counter()
+        submit(page, items, 9.0)
+        submits.append(time.perf_counter() - started)
+    return claims, submits
+
+
+def claim_at_once(project: Project, labelers: list[User]) -> tuple[list[float], list[int]]:
+    """Have everybody claim a page of nine at the same time; return the seconds of each, and what was handed out."""
+    from django.db import connection
+
+    from labeling import queue
+
+    handed: list[int] = []
+    waits: list[float] = []
+
+    def work(labeler: User) -> None:
+        started = time.perf_counter()
+        page = queue.claim(project, labeler, 9)
+        waits.append(time.perf_counter() - started)
+        if page is not None:
+            handed.extend(page.tasks.values_list("pk", flat=True))
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(labeler,)) for labeler in labelers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return waits, handed
+
+
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return the figures by name."""
     from django.contrib.auth.models import User
     from django.core.management import call_command
     from django.db import connection
 
-    from labeling import queue
     from labeling.models import LabelTask
     from labeling.progress import count_progress
-    from labeling.submit import submit
     from projects import refresh
     from projects.access import set_role
     from projects.creation import create_project
-    from projects.models import Dataset, Datastore, Image, LabelClass, Refresh
+    from projects.models import Dataset, Datastore, Image, Refresh
 
     call_command("migrate", verbosity=0)
     make_files(folder / "images", options.images)
@@ -80,41 +128,14 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     Image.objects.update(width=640, height=480)  # as if the feeder had opened them
     LabelTask.objects.update(status="queued")
     project.refresh_from_db()
-    label = LabelClass.objects.filter(project=project).first()
-    assert label is not None
-    claims, submits, both = [], [], []
-    for _number in range(options.pages):
-        started = time.perf_counter()
-        page = queue.claim(project, owner, 9)
-        claims.append(time.perf_counter() - started)
-        assert page is not None
-        items = [{"id": pk, "labels": [label.pk]} for pk in page.tasks.values_list("pk", flat=True)]
-        started = time.perf_counter()
-        submit(page, items, 9.0)
-        submits.append(time.perf_counter() - started)
-        both.append(claims[-1] + submits[-1])
+    claims, submits = label_pages(project, owner, options.pages)
     figures["claim of 9"] = percentiles(claims)
     figures["submit of 9"] = percentiles(submits)
-    figures["submit with the next claim"] = percentiles(both)
+    figures["submit with the next claim"] = percentiles([sum(pair) for pair in zip(claims, submits, strict=True)])
     figures["progress counted"] = percentiles([timed(lambda: count_progress(project)) for _ in range(20)])
 
     labelers = [User.objects.create_user(f"labeler{n}") for n in range(options.claimers)]
-    handed: list[int] = []
-    waits: list[float] = []
-
-    def work(labeler: User) -> None:
-        started = time.perf_counter()
-        page = queue.claim(project, labeler, 9)
-        waits.append(time.perf_counter() - started)
-        if page is not None:
-            handed.extend(page.tasks.values_list("pk", flat=True))
-        connection.close()
-
-    threads = [threading.Thread(target=work, args=(labeler,)) for labeler in labelers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    waits, handed = claim_at_once(project, labelers)
     figures[f"{options.claimers} claimers at once"] = percentiles(waits)
     figures["images handed out twice"] = sum(n > 1 for n in Counter(handed).values())
     figures["images handed out"] = len(handed)

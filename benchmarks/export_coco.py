@@ -43,7 +43,7 @@ def main() -> None:
             project = build(images=n_images, boxes=options.boxes, name=f"big {n_images}")
             for name in options.formats:
                 figures.append(
-                    {"images": n_images, "boxes": n_images * options.boxes, **_in_a_process(project.pk, name)}
+                    {"images": n_images, "boxes": n_images * options.boxes, **export_in_a_process(project.pk, name)}
                 )
                 print(_line(figures[-1]), flush=True)
     print(json.dumps(figures))
@@ -51,7 +51,8 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=1))
 
 
-def _in_a_process(project: int, name: str) -> dict[str, Any]:
+def export_in_a_process(project: int, name: str) -> dict[str, Any]:
+    """Export a project of the site that the environment names; return seconds and megabytes."""
     answer = subprocess.run(
         [sys.executable, __file__, "--export", str(project), name], check=True, capture_output=True, text=True
     )
