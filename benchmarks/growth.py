@@ -3,9 +3,9 @@
     python benchmarks/growth.py [--images 5000 50000 500000] [--databases sqlite postgresql] [--rounds 12] [--json FILE]
 
 Each size has databases of its own, made and removed here: one in which a listing is registered and refreshed, and one
-with a project of as many images with five boxes each, 96 % of them answered, and a second one whose images all wait to
-be labeled. Marked with ! is what misses its budget; budgets are for 500,000 images, or for that many labels, and the
-largest size draws previews, too. The last line is the figures as JSON.
+with a project of as many images with five boxes each, 96 % of them answered by a hundred labelers, and a second project
+whose images all wait to be labeled. Marked with ! is what misses its budget; budgets are for 500,000 images, or for
+that many labels. The largest size draws previews, too. The last line is the figures as JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import registration  # noqa: E402
 if TYPE_CHECKING:
     from projects.models import Project
 
-PAGES, CLAIMERS, PICTURES = 150, 50, 200
+PAGES, CLAIMERS, PICTURES, LABELERS = 150, 50, 200, 100
 YARDSTICK = "Python counts to ten million"  # how fast the machine is just now: others may use it, too
 Figures = dict[str, float]
 
@@ -91,7 +91,7 @@ def measure(images: int, rounds: int) -> Figures:
         call_command("collectstatic", interactive=False, verbosity=0)  # the web server looks for it when it starts
         from labelsite.wsgi import settle
 
-        project = big_project.build(images, labeled=0.96)
+        project = big_project.build(images, labeled=0.96, labelers=LABELERS)
         waiting = big_project.build(images, 1, name="waiting", task_type="multiclass", labeled=0.0, queued=images)
         settle()
         counting = claim_and_submit.timed(lambda: sum(1 for _ in range(10_000_000)))

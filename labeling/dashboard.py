@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from statistics import median
@@ -28,7 +30,8 @@ from projects.models import LabelClass, Project
 
 DAYS = 9
 PACE_DAYS = 7
-RECENT = 500  # answers of a labeler over which the median is taken
+RECENT = 5000  # answers over which medians are taken: those of all labelers are read at once
+EARLIER = 500  # answers of a labeler who gave none of those
 CHART_HEIGHT = 62
 CHART_BOTTOM = 80
 GAP = 0.7  # between the parts of the ring, of 100
@@ -83,7 +86,7 @@ def places(request: HttpRequest, project: Project) -> dict[str, Any]:
 
 
 def dashboard_data(project: Project) -> dict[str, Any]:
-    """Return everything that the dashboard shows, by a constant number of queries; see the notes on what is kept."""
+    """Return everything that the dashboard shows, by a number of queries that does not grow with its labelers."""
     counts = progress(project)
     days = labels_per_day(project)
     return {
@@ -100,7 +103,7 @@ def dashboard_data(project: Project) -> dict[str, Any]:
         "answered": counts.labeled + counts.needs_review,
         "days": days,
         "today": days[-1].count,
-        "median": median_seconds(project),
+        "median": medians(project).get(None),
         "finish": expected_finish(project, counts, days),
         "labelers": (people := labelers(project)),
         "knows_kept": any(row["kept"] for row in people),
@@ -242,13 +245,14 @@ def labelers(project: Project) -> list[dict[str, Any]]:
         f"kept-{project.pk}", lambda: kept_by_reviewers(project), LABELERS_SECONDS
     )
     odd = stand_out(kept)
+    recent = medians(project)
     return [
         {
             "name": people[pk].get_full_name() or people[pk].username,
             "initials": initials(people[pk]),
             "pk": pk,
             "count": count,
-            "median": median_seconds(project, pk),
+            "median": recent[pk] if pk in recent else earlier_median(project, pk, count),
             "kept": kept.get(pk),
             "stands_out": pk in odd,
             "backed": 100 * backed[pk] if pk in backed else None,
@@ -257,15 +261,30 @@ def labelers(project: Project) -> list[dict[str, Any]]:
     ]
 
 
-def median_seconds(project: Project, labeler: int | None = None) -> float | None:
-    """Return the median seconds for an image over the last answers, of one labeler or of all."""
+def medians(project: Project) -> dict[int | None, float]:
+    """Return the median seconds for an image over the last answers: of all under None, and of each who gave some."""
+
+    def find() -> dict[int | None, float]:
+        seconds: dict[int | None, list[float]] = defaultdict(list)
+        for labeler, value in _last_seconds(_submitted(project), RECENT):
+            for whose in {None, labeler}:
+                seconds[whose].append(value)
+        return {whose: median(values) for whose, values in seconds.items()}
+
+    return cache.get_or_set(f"medians-{project.pk}", find, LABELERS_SECONDS) or {}
+
+
+def earlier_median(project: Project, labeler: int, count: int) -> float | None:
+    """Return the median seconds of somebody who labeled ``count`` images, none of them of late: it stays as it is."""
 
     def find() -> float:
-        events = _submitted(project).filter(seconds__isnull=False).order_by("-at")
-        if labeler is not None:
-            events = events.filter(by=labeler)
-        recent = [value for value in events.values_list("seconds", flat=True)[:RECENT] if value is not None]
-        return median(recent) if recent else -1.0
+        values = [value for _labeler, value in _last_seconds(_submitted(project).filter(by=labeler), EARLIER)]
+        return median(values) if values else -1.0
 
-    found = cache.get_or_set(f"median-{project.pk}-{labeler}", find, LABELERS_SECONDS)
+    found = cache.get_or_set(f"median-{project.pk}-{labeler}-{count}", find, DAY_SECONDS)
     return None if found is None or found < 0 else float(found)
+
+
+def _last_seconds(answers: QuerySet[LabelEvent], count: int) -> Iterator[tuple[int | None, float]]:
+    rows = answers.filter(seconds__isnull=False).order_by("-at").values_list("by", "seconds")[:count]
+    return ((by, seconds) for by, seconds in rows if seconds is not None)

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from labeling import dashboard as module
 from labeling import review, tallies
 from labeling.models import Annotation, LabelEvent, LabelTask, Tally
 from labeling.progress import count_progress
@@ -153,6 +156,27 @@ def test_the_days_the_pace_and_the_finish(project: Project, manager: User, label
     assert context["finish"]["day"] == timezone.localdate() + timedelta(days=2)
     (row,) = context["labelers"]
     assert (row["name"], row["count"], row["median"]) == ("labeler", 13, 1.0)
+
+
+def test_the_seconds_of_many_labelers_are_asked_for_at_once(
+    kept: None, project: Project, manager: User, labeler: User, labeler2: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SPEC B6: a hundred labelers took a second; only who has not labeled of late is asked about alone."""
+    asked = {}
+    for count, person, seconds in ((4, labeler, 8), (3, labeler2, 9)):
+        page = make.page(project, person, count)
+        submit(page, make.answers(page, labels=make.class_ids(project)[:1]), seconds)
+        cache.clear()
+        with CaptureQueriesContext(connection) as captured:
+            rows = dashboard(project, manager).context["labelers"]
+        asked[person] = [query["sql"] for query in captured.captured_queries if '"seconds" IS NOT NULL' in query["sql"]]
+    assert [(row["name"], row["median"]) for row in rows] == [("labeler", 2.0), ("labeler2", 3.0)]
+    assert len(asked[labeler]) == len(asked[labeler2]) == 1
+    cache.clear()
+    monkeypatch.setattr(module, "RECENT", 3)
+    context = dashboard(project, manager).context
+    assert [(row["name"], row["median"]) for row in context["labelers"]] == [("labeler", 2.0), ("labeler2", 3.0)]
+    assert context["median"] == 3.0
 
 
 def test_without_assistance_its_parts_are_not_shown(project: Project, manager: User) -> None:
