@@ -1,6 +1,6 @@
 """Print what must be fast at several sizes of a project side by side, so that growth shows (DESIGN section 8).
 
-    python benchmarks/growth.py [--images 5000 50000 500000] [--databases sqlite postgresql] [--rounds 12] [--json FILE]
+    python benchmarks/growth.py [--images 5000 50000 500000] [--databases sqlite postgresql] [--rounds 30] [--json FILE]
 
 Each size has databases of its own, made and removed here: one in which a listing is registered and refreshed, and one
 with a project of as many images with five boxes each, 96 % of them answered by a hundred labelers, and a second project
@@ -185,7 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[5_000, 50_000, 500_000])
     parser.add_argument("--databases", nargs="+", choices=("sqlite", "postgresql"), default=["sqlite", "postgresql"])
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path, help="A file for the figures.")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
