@@ -86,7 +86,7 @@ def places(request: HttpRequest, project: Project) -> dict[str, Any]:
 
 
 def dashboard_data(project: Project) -> dict[str, Any]:
-    """Return everything that the dashboard shows, by a number of queries that does not grow with its labelers."""
+    """Return everything that the dashboard shows: some twenty queries, and one a day for who labeled long ago."""
     counts = progress(project)
     days = labels_per_day(project)
     return {
