@@ -467,6 +467,22 @@ def test_what_a_merge_and_a_reset_did_is_restored_under_the_heirs_name(worked: P
     assert merge.detail["labels"] == 0
 
 
+def test_an_image_with_both_classes_is_restored_with_one_after_a_merge(
+    manager: User, labeler: User, tmp_path: Path
+) -> None:
+    """Merged while the labels were set aside: the two of an image have become one class, which it has once."""
+    project = make.project(manager, make.pictures(tmp_path / "many", 4), "multilabel")
+    cat, dog, bird = make.class_ids(project)
+    both, only = answer(project, labeler, 1, labels=[cat, dog]), answer(project, labeler, 1, labels=[bird, cat])
+    pause(project)
+    add_classes(project, manager, ["fox"], "restart_keep")
+    class_changes.merge_class(project, manager, cat, dog)
+    undo(project, manager, LabelEvent.objects.get(action="reset").pk)
+    current = Annotation.objects.current()
+    assert list(current.filter(task__in=both).values_list("label_class", flat=True)) == [dog]
+    assert set(current.filter(task__in=only).values_list("label_class", flat=True)) == {bird, dog}
+
+
 @pytest.mark.parametrize("target", ["itself", "foreign", "retired"])
 def test_a_merge_needs_another_class_of_the_project(
     worked: Project, api: Client, manager: User, target: str, tmp_path: Path
