@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,17 @@ def temporary_site() -> Iterator[Path]:
         os.environ.update(DATA_DIR=f"{name}/data", LOG_LEVEL="ERROR")
         set_up()
         yield Path(name)
+
+
+@contextmanager
+def own_environment(database: str) -> Iterator[dict[str, str]]:
+    """Yield the environment of a process that has a site of its own, on "sqlite" or a new "postgresql"."""
+    from tests.postgresql import cluster
+
+    with tempfile.TemporaryDirectory() as folder, cluster() if database == "postgresql" else nullcontext("") as url:
+        env = {**os.environ, "DATA_DIR": folder, "LOG_LEVEL": "ERROR", "DEVELOPMENT": "1"}
+        env.pop("DATABASE_URL", None)
+        yield {**env, "DATABASE_URL": url} if url else env
 
 
 def set_up() -> None:

@@ -13,13 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from projects.models import Project
 
 PAGES, CLAIMERS, PICTURES, LABELERS = 150, 50, 200, 100
+SMALLEST = 9 * (PAGES + CLAIMERS)
 YARDSTICK = "Python counts to ten million"  # how fast the machine is just now: others may use it, too
 Figures = dict[str, float]
 
@@ -168,12 +166,7 @@ def of_everything(project: Project) -> Figures:
 
 def in_a_process(images: int, database: str, rounds: int) -> Figures:
     """Measure one size in a process and on a database of its own."""
-    from tests.postgresql import cluster
-
-    with tempfile.TemporaryDirectory() as folder, cluster() if database == "postgresql" else nullcontext("") as url:
-        env = {**os.environ, "DATA_DIR": folder, "LOG_LEVEL": "ERROR", "DEVELOPMENT": "1", "DATABASE_URL": url}
-        if not url:
-            env.pop("DATABASE_URL")
+    with big_project.own_environment(database) as env:
         command = [sys.executable, __file__, "--one", "--images", str(images), "--rounds", str(rounds)]
         done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
         figures: Figures = json.loads(done.stdout.splitlines()[-1])
@@ -192,6 +185,8 @@ def main() -> int:
     if options.one:
         print(json.dumps(measure(options.images[0], options.rounds)))
         return 0
+    if min(options.images) < SMALLEST:
+        parser.error(f"A project has {SMALLEST:,} images at least: so many are labeled and claimed.")
     columns: dict[tuple[str, int], Figures] = {}
     for database in options.databases:
         for images in options.images:

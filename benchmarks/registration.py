@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,13 +192,9 @@ def main() -> None:
 
 def in_a_process(images: int, pictures: int, database: str) -> dict[str, float]:
     """Measure one size in a process and database of its own."""
-    from tests.postgresql import cluster
+    from benchmarks.big_project import own_environment
 
-    with tempfile.TemporaryDirectory() as folder, cluster() if database == "postgresql" else nullcontext("") as url:
-        env = {**os.environ, "DATA_DIR": folder, "LOG_LEVEL": "ERROR", "DEVELOPMENT": "1"}
-        env.pop("DATABASE_URL", None)
-        if url:
-            env["DATABASE_URL"] = url
+    with own_environment(database) as env:
         command = [sys.executable, __file__, "--one", "--images", str(images), "--pictures", str(pictures)]
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
