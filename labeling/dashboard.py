@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from statistics import median
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.defaultfilters import floatformat
@@ -27,6 +27,7 @@ from labeling.tallies import answered_by_labeler
 from projects.access import get_project_to_review
 from projects.frame import frame
 from projects.models import LabelClass, Project
+from projects.prepared import PreparedCount, Slot
 
 DAYS = 9
 PACE_DAYS = 7
@@ -180,28 +181,36 @@ def distribution(project: Project, counts: Progress) -> list[dict[str, Any]]:
 def labels_per_day(project: Project) -> list[Day]:
     """Return how many images were labeled on each of the last days, in the viewer's zone (SPEC B6)."""
     today = timezone.localdate()
-    counts = [_count_day(project, today - timedelta(days=DAYS - 1 - number), today) for number in range(DAYS)]
+    dates = [today - timedelta(days=number) for number in reversed(range(DAYS))]
+    counts = [_count_day(project, day) for day in dates[:-1]]
+    counts.append(_count_answers(project, today))
     most = max(counts) or 1
     days = []
-    for number, count in enumerate(counts):
+    for number, (day, count) in enumerate(zip(dates, counts, strict=True)):
         height = max(CHART_HEIGHT * count / most, 1.5)
-        day = today - timedelta(days=DAYS - 1 - number)
         days.append(Day(day, count, _short(count), 6 + 24 * number, CHART_BOTTOM - height, height))
     return days
 
 
-def _count_day(project: Project, day: date, today: date) -> int:
-    """Count a day's answers; those of a day that is over do not change any more."""
-
-    def count() -> int:
-        start = timezone.make_aware(datetime.combine(day, datetime.min.time()))
-        end = timezone.make_aware(datetime.combine(day + timedelta(days=1), datetime.min.time()))
-        return _submitted(project).filter(at__gte=start, at__lt=end).count()
-
-    if day == today:
-        return count()
+def _count_day(project: Project, day: date) -> int:
+    """Count the answers of a day that is over: they do not change any more."""
     key = f"day-{project.pk}-{day.isoformat()}-{timezone.get_current_timezone_name().replace(' ', '')}"
-    return int(cache.get_or_set(key, count, DAY_SECONDS) or 0)
+    return int(cache.get_or_set(key, lambda: _count_answers(project, day), DAY_SECONDS) or 0)
+
+
+_answers = PreparedCount(
+    lambda: LabelEvent.objects.filter(
+        project=Slot("project"),
+        action=LabelEvent.Action.SUBMITTED,
+        at__gte=Slot("start", DateTimeField()),
+        at__lt=Slot("end", DateTimeField()),
+    )
+)
+
+
+def _count_answers(project: Project, day: date) -> int:
+    start, end = (timezone.make_aware(datetime.combine(d, time.min)) for d in (day, day + timedelta(days=1)))
+    return _answers(project=project.pk, start=start, end=end)
 
 
 def _submitted(project: Project) -> QuerySet[LabelEvent]:
@@ -232,7 +241,7 @@ def expected_finish(project: Project, counts: Progress, days: list[Day]) -> dict
 
 
 def _n_labelers(project: Project, since: date) -> int:
-    start = timezone.make_aware(datetime.combine(since, datetime.min.time()))
+    start = timezone.make_aware(datetime.combine(since, time.min))
     return _submitted(project).filter(at__gte=start).values("by").distinct().count()
 
 

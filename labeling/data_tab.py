@@ -18,7 +18,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.html import escape
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -38,6 +38,7 @@ from projects.frame import frame
 from projects.models import LabelClass, Project
 
 PER_PAGE = 48
+SHOWN_CLASSES = 4  # of an image
 FIELDS = (
     "status", "label_class", "labeler", "since", "until", "kind", "confidence_from", "confidence_to", "path",
 )  # fmt: skip
@@ -106,6 +107,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     here = urlencode({**asked.query, **({"before": before} if before else {})})
     context: dict[str, Any] = {
         "images": shown,
+        "images_url": reverse("admin:projects_project_image", args=[project.pk, 0]).removesuffix("0/"),
         "digest": digest,
         "seen_at": timezone.now().isoformat(),
         "asked": asked.query,
@@ -183,6 +185,7 @@ def decorate(
         task: (reasons.get(reason, reason), note)
         for task, (reason, note) in skip_details(i["task"] for i in images if i["status"] == Status.SKIPPED).items()
     }
+    chips = {pk: _chip(label_class) for pk, label_class in classes.items()}
     for number, image in enumerate(images):
         for label in image["labels"]:
             label["class"] = classes[label["label_class"]]
@@ -190,13 +193,26 @@ def decorate(
         image["status_words"] = words[image["status"]]
         image["name"] = image["image"]["path"].rpartition("/")[2]
         image["is_answered"] = image["status"] in ANSWERED
-        seen = {label["class"].pk: label["class"] for label in image["labels"]}
-        image["shown_classes"] = list(seen.values())[:4]
-        image["n_more_classes"] = len(seen) - 4 if len(seen) > 4 else 0
+        seen = {label["label_class"]: label["class"] for label in image["labels"]}
+        image["shown_classes"] = list(seen.values())[:SHOWN_CLASSES]
+        image["n_more_classes"] = max(len(seen) - SHOWN_CLASSES, 0)
+        image["chips"] = mark_safe("".join(chips[pk] for pk in list(seen)[:SHOWN_CLASSES]))
+        image["words"] = ", ".join(
+            (image["image"]["path"], str(image["status_words"]), *(shown.name for shown in image["shown_classes"]))
+        )
         image["skip_words"], image["skip_note"] = skips.get(image["task"], ("", ""))
         if view is not None and view.show_key is not None and tasks is not None:
             image["key_words"] = view.show_key(tasks[number].order_key)  # type: ignore[attr-defined]
     return images
+
+
+def _chip(label_class: LabelClass) -> SafeString:
+    """Return a class as it stands on a picture: written once for all pictures of a page."""
+    return format_html(
+        '<span class="chip is-set {0}" data-color="{0}"><span class="clip">{1}</span></span>',
+        label_class.color,
+        label_class.name,
+    )
 
 
 def _rects(labels: list[dict[str, Any]]) -> SafeString:

@@ -10,12 +10,12 @@ labeling; labeling/orders.py has others.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from itertools import chain, islice
+from functools import lru_cache, partial
+from itertools import islice
 from math import isfinite
 
 from django.core.cache import cache
@@ -25,11 +25,12 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from labeling.images import ImageFilter, filtered_tasks
-from labeling.models import Annotation, LabelTask, Status
+from labeling.models import ANSWERED, Annotation, LabelTask, Status
 from labeling.orders import CHUNK, ORDERS, page_in_order
 from labeling.progress import progress
 from labeling.signals import View
 from projects.models import Image, Project
+from projects.prepared import Prepared, Slot
 
 FEW = 2000
 SAMPLE, COMMON = 1500, 6  # of so many images, so many: in 500,000, that is a FEW
@@ -154,13 +155,22 @@ def _keys(
         keys = sorted(rows.order_by(), key=order, reverse=not is_oldest_first)
         yield from (key for key in keys if after is None or _is_behind(order(key), order(after), is_oldest_first))
         return
-    walks = list(_walks(project, wanted))
+    merged = partial(_merged, project, wanted, after, size, is_oldest_first)
+    yield from merged(is_labeled=True)
+    if wanted.since is None and wanted.until is None:
+        yield from merged(is_labeled=False)
+
+
+def _merged(
+    project: Project, wanted: ImageFilter, after: Key | None, size: int, is_oldest_first: bool, *, is_labeled: bool
+) -> Iterator[Key]:
+    """Yield the keys of what has been labeled, or of what never was, from one walk for each state."""
+    walks = list(_walks(project, wanted, is_labeled))
     first = size if len(walks) == 1 else max(size // 4, 1)
-    parts: list[Iterator[Key]] = []
-    for behind in (_labeled, _never_labeled):
-        found = [_in_chunks(partial(behind, walk, is_oldest_first), after, first) for walk in walks]
-        parts.append(heapq.merge(*found, key=order, reverse=not is_oldest_first))
-    yield from chain.from_iterable(parts if wanted.since is None and wanted.until is None else parts[:1])
+    behind = _labeled if is_labeled else _never_labeled
+    found = [_in_chunks(partial(behind, walk, is_oldest_first), after, first) for walk in walks]
+    order = _first_first if is_oldest_first else _last_first
+    yield from heapq.merge(*found, key=order, reverse=not is_oldest_first)
 
 
 def _is_behind(place: tuple[bool, float, int], after: tuple[bool, float, int], is_oldest_first: bool) -> bool:
@@ -202,8 +212,14 @@ def _order(is_oldest_first: bool) -> tuple[str, str]:
     return ("labeled_at", "pk") if is_oldest_first else ("-labeled_at", "-pk")
 
 
-def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask]]:
+def _walks(project: Project, wanted: ImageFilter, is_labeled: bool) -> Iterator[QuerySet[LabelTask]]:
     """Yield the tasks in parts, each of which the index has in order."""
+    statuses: Iterable[str] = wanted.statuses or Status.values
+    if wanted.label_class is not None:
+        statuses = [status for status in statuses if status in ANSWERED]  # no other has labels
+    if len(wanted.statuses) != 1:
+        (there,) = _states(is_labeled)(project=project.pk)
+        statuses = [status for status in statuses if vars(there)[f"a_{status}"]]
     rest = filtered_tasks(project, replace(wanted, statuses=(), path="", confidence_from=None, confidence_to=None))
     if wanted.path:
         # Looked up image by image: PostgreSQL takes a text for rarer than it is, and would go through all images.
@@ -214,8 +230,20 @@ def _walks(project: Project, wanted: ImageFilter) -> Iterator[QuerySet[LabelTask
         sure = rest.order_by().alias(sure=F("confidence") * 1.0)
         low, high = wanted.confidence_from or 0.0, 1.0 if wanted.confidence_to is None else wanted.confidence_to
         rest = sure.filter(sure__gte=low, sure__lte=high)
-    for status in wanted.statuses or Status.values:
+    for status in statuses:
         yield rest.filter(status=status)
+
+
+@lru_cache
+def _states(is_labeled: bool) -> Prepared[Project]:
+    """Return what finds a task of each state, where there is one: a glance, where a walk takes several.
+
+    In an order: asked whether there is any, PostgreSQL expects it soon and reads all tasks for one that isn't there.
+    """
+    tasks = LabelTask.objects.filter(project=Slot("project"), labeled_at__isnull=not is_labeled)
+    tasks = tasks.order_by(*_order(is_oldest_first=False))
+    there = {f"a_{status}": Subquery(tasks.filter(status=status).values("pk")[:1]) for status in Status}
+    return Prepared(lambda: Project.objects.filter(pk=Slot("project")).only("pk").annotate(**there).order_by())
 
 
 def _few(project: Project, wanted: ImageFilter) -> Q | None:

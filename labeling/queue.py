@@ -18,6 +18,7 @@ from django.utils import timezone
 from labeling import feeder
 from labeling.models import LabelPage, LabelTask, LabelTaskQuerySet, Status
 from projects import refresh_due
+from projects.bulk import add
 from projects.models import Image, Project
 from projects.prepared import Prepared, PreparedUpdate, Slot, numbered, slots
 from projects.transitions import WrongState, move
@@ -133,7 +134,7 @@ def _free(tasks: LabelTaskQuerySet) -> LabelTaskQuerySet:
 
 def _make_page(project: Project, labeler: User, tasks: list[LabelTask], wanted: int) -> LabelPage:
     now = timezone.now()
-    page = LabelPage.objects.create(
+    page = LabelPage(
         project=project,
         labeler=labeler,
         kind=tasks[0].kind,
@@ -142,6 +143,7 @@ def _make_page(project: Project, labeler: User, tasks: list[LabelTask], wanted: 
         wanted=wanted,
         size=len(tasks),
     )
+    add(page)
     _put_on_page(page, tasks, place=0)
     page.on_screen = tasks
     return page

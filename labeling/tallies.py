@@ -10,13 +10,15 @@ cache, and by a worker in a row beside it: so an emptied cache costs nobody half
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 
 from django.core.cache import cache
-from django.db.models import Count, IntegerField, Max, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
-from labeling.models import Annotation, LabelEvent, LabelTask, Status, Tally
+from labeling.models import Annotation, Kind, LabelEvent, LabelTask, Status, Tally
 from projects.models import LabelClass, Project, Refresh
+from projects.prepared import Prepared, Slot, number_of
 
 TASKS_SECONDS = 24 * 3600
 LABELS_SECONDS = 24 * 3600
@@ -44,14 +46,12 @@ def tasks_by_state(project: Project) -> tuple[dict[str, int], dict[str, int]]:
 def _count_tasks(project: Project, known: Total | None) -> tuple[Total | None, dict[str, int], dict[str, int]]:
     if known is not None:
         n_added, n_tasks, most = known
-        # Named, and not all but one, so that only their part of the index is read.
-        others = Q(status__in=[status for status in Status.values if status != most])
-        added, counts, queue = _count_by_state(project, others)
+        added, counts, queue = _count_by_state(project, without=most)
         if added == n_added:
             counts[most] = n_tasks - sum(counts.values())
             return (added, n_tasks, _most_common(counts)), counts, queue
-    added, counts, queue = _count_by_state(project, Q())
-    return (added, sum(counts.values()), _most_common(counts)) if added is not None else None, counts, queue
+    added, counts, queue = _count_by_state(project)
+    return (added, sum(counts.values()), _most_common(counts)) if counts else None, counts, queue
 
 
 def _most_common(counts: dict[str, int]) -> str:
@@ -59,19 +59,28 @@ def _most_common(counts: dict[str, int]) -> str:
     return max(sorted(counts.keys() - {Status.QUEUED}), key=lambda status: counts[status], default=Status.REMOVED)
 
 
-def _count_by_state(project: Project, which: Q) -> tuple[int | None, dict[str, int], dict[str, int]]:
-    """Count tasks by state, and those in the queue by kind, and say how many were ever added: all by one statement.
+def _count_by_state(project: Project, without: str = "") -> tuple[int, dict[str, int], dict[str, int]]:
+    """Count tasks by state, and those in the queue by kind, and say how many were ever added: all by one statement."""
+    (row,) = _counts(without)(project=project.pk)
+    found = vars(row)
+    queue = {kind: n for kind in Kind.values if (n := found[f"queued_{kind}"])}
+    counts = {status: n for status in Status.values if (n := found.get(f"tasks_{status}"))}
+    if queue:
+        counts[Status.QUEUED] = sum(queue.values())
+    return found["added"] or 0, counts, queue
 
-    How many were added is None where no task is.
-    """
-    added = Refresh.objects.filter(project=project).order_by().values("project").annotate(n=Sum("added")).values("n")
-    rows = LabelTask.objects.filter(which, project=project).values("status", "kind").order_by()
-    found = list(rows.annotate(n=Count("*"), added=Subquery(added, IntegerField())))
-    counts: dict[str, int] = {}
-    for row in found:
-        counts[row["status"]] = counts.get(row["status"], 0) + row["n"]
-    queue = {row["kind"]: row["n"] for row in found if row["status"] == Status.QUEUED}
-    return (found[0]["added"] or 0) if found else None, counts, queue
+
+@lru_cache
+def _counts(without: str) -> Prepared[Project]:
+    """Count each state by itself: the index has them one after the other, and grouping takes as long again."""
+    tasks = LabelTask.objects.filter(project=Slot("project"))
+    parts = {f"queued_{kind}": tasks.filter(status=Status.QUEUED, kind=kind) for kind in Kind}
+    for status in set(Status) - {without, Status.QUEUED}:
+        parts[f"tasks_{status}"] = tasks.filter(status=status)
+    numbers = {name: Subquery(number_of(part)) for name, part in parts.items()}
+    added = Refresh.objects.filter(project=Slot("project")).order_by().values("project").annotate(n=Sum("added"))
+    row = Project.objects.filter(pk=Slot("project")).only("pk").order_by()
+    return Prepared(lambda: row.annotate(added=Subquery(added.values("n")), **numbers))
 
 
 def labels_by_class(project: Project) -> dict[int, int]:
@@ -91,9 +100,12 @@ def answered_by_labeler(project: Project) -> dict[int, int]:
     return counts
 
 
+_last_events = Prepared(lambda: LabelEvent.objects.filter(project=Slot("project")).only("pk").order_by("-pk")[:1])
+
+
 def last_event(project: Project) -> int:
     """Return the id of the last thing that happened in a project; 0 when nothing did."""
-    return _events(project).aggregate(last=Max("pk"))["last"] or 0
+    return next((event.pk for event in _last_events(project=project.pk)), 0)
 
 
 def renew_all() -> None:
@@ -128,8 +140,11 @@ def _labels(project: Project) -> Counted:
     return base
 
 
+_rows = Prepared(lambda: Tally.objects.filter(project=Slot("project")))
+
+
 def _row(project: Project) -> Tally | None:
-    return Tally.objects.filter(project=project).first()
+    return next(iter(_rows(project=project.pk)), None)
 
 
 def _by_id(counts: dict[str, int]) -> dict[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.sites import UnfoldAdminSite
@@ -42,6 +43,10 @@ class ConsoleSite(UnfoldAdminSite):
                 raise Http404(_("There is no such page.")) from None
 
         return update_wrapper(guarded, inner)
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> Any:
+        """Return Django's list of all there is, put together when somebody looks: the side bar has taken its place."""
+        return SimpleLazyObject(partial(super().get_app_list, request, app_label))
 
     def get_urls(self) -> list[Any]:
         """All but Django's door from a row to its page: it would tell which rows there are, whosever they are."""

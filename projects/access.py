@@ -5,48 +5,86 @@ What a person may not see answers exactly as what does not exist: 404 (SPEC R2).
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils.translation import gettext as _
 from guardian.shortcuts import assign_perm, remove_perm
 
-from projects.models import LABELERS, MANAGERS, REVIEWERS, Person, Project, ProjectQuerySet, role_group
+from projects.models import (
+    LABELERS,
+    MANAGERS,
+    REVIEWERS,
+    Person,
+    Project,
+    ProjectGroupPermission,
+    ProjectUserPermission,
+    is_administrator,
+    role_group,
+)
 from projects.prepared import Prepared, Slot
 
 logger = logging.getLogger(__name__)
 
 OWNER_RIGHTS = ("manage_project", "label_project", "review_project", "export_project")
-IMAGES = "dataset__datastore"
+MAX_DIGITS = 19  # of an id
 ROLES = {"manager": MANAGERS, "labeler": LABELERS, "reviewer": REVIEWERS}
 
 
-def _get(projects: ProjectQuerySet, pk: int | str) -> Project:
-    try:
-        return projects.get(pk=pk)
-    except (Project.DoesNotExist, ValueError, TypeError, OverflowError):
-        raise Http404(_("There is no such project.")) from None
-
-
 def get_project_to_label(user: Person, pk: int | str) -> Project:
-    """Return the project if the user may label in it, else 404."""
-    return _get(Project.objects.labelable_by(user), pk)
+    """Return the project, with where its images lie, if the user may label in it, else 404."""
+    return _get(user, pk, "label_project")
 
 
 def get_project_to_review(user: Person, pk: int | str) -> Project:
     """Return the project, with where its images lie, if the user may open its dashboard and data, else 404."""
-    return _get(Project.objects.reviewable_by(user).select_related(IMAGES), pk)
+    return _get(user, pk, "review_project")
 
 
 def get_project_to_manage(user: Person, pk: int | str) -> Project:
-    """Return the project if the user may configure it, else 404."""
-    return _get(Project.objects.manageable_by(user).select_related(IMAGES), pk)
+    """Return the project, with where its images lie, if the user may configure it, else 404."""
+    return _get(user, pk, "manage_project")
 
 
 def get_project_to_export(user: Person, pk: int | str) -> Project:
-    """Return the project if the user may export it, else 404."""
-    return _get(Project.objects.exportable_by(user).select_related(IMAGES), pk)
+    """Return the project, with where its images lie, if the user may export it, else 404."""
+    return _get(user, pk, "export_project")
+
+
+def _get(user: Person, pk: int | str, right: str) -> Project:
+    if user.is_active and str(pk).isascii() and str(pk).isdigit() and len(str(pk)) < MAX_DIGITS:
+        for project in _project("" if is_administrator(user) else right)(project=int(pk), user=user.pk):
+            return project
+    raise Http404(_("There is no such project."))
+
+
+@cache
+def _project(right: str) -> Prepared[Project]:
+    """Return what finds a project, in which the user was given a right unless that is ""."""
+    projects = Project.objects.filter(pk=Slot("project"))
+    if right:
+        projects = projects.granted_to(Slot("user"), right)
+    return Prepared(lambda: projects.select_related("dataset__datastore").order_by())
+
+
+def rights_in(project: Project, user: Person) -> set[str]:
+    """Return what the user may do in the project."""
+    if not user.is_active or is_administrator(user):
+        return set(OWNER_RIGHTS) if user.is_active else set()
+    return {permission.codename for permission in _rights(project=project.pk, user=user.pk)}
+
+
+def _granted_rights() -> QuerySet[Permission]:
+    own = ProjectUserPermission.objects.filter(content_object=Slot("project"), user=Slot("user"))
+    shared = ProjectGroupPermission.objects.filter(content_object=Slot("project"), group__user=Slot("user"))
+    granted = Q(pk__in=own.values("permission")) | Q(pk__in=shared.values("permission"))
+    return Permission.objects.filter(granted).only("codename").order_by()
+
+
+_rights = Prepared(_granted_rights)
 
 
 _locked = Prepared(lambda: Project.objects.select_for_update(no_key=True).filter(pk=Slot("project")))

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from django.db import connection, models
 
-from projects.prepared import cursor_that_prepares
+from projects.prepared import execute
 
 BATCH = 10_000
 MAX_PARAMETERS = 30_000  # SQLite takes 32,766
@@ -58,15 +58,23 @@ def insert(model: type[models.Model], names: Sequence[str], rows: Iterable[Seque
     ids: list[int] = []
     source = iter(rows)
     while batch := list(islice(source, MAX_PARAMETERS // len(fields))):
-        with cursor_that_prepares() if len(batch) <= FEW else connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({columns})"  # noqa: S608
-                f" VALUES {', '.join([row_marks] * len(batch))} RETURNING id",
-                [
-                    value if type(value) in PLAIN else field.get_db_prep_save(value, connection)
-                    for row in batch
-                    for field, value in zip(fields, row, strict=True)
-                ],
-            )
+        sql = (
+            f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({columns})"  # noqa: S608
+            f" VALUES {', '.join([row_marks] * len(batch))} RETURNING id"
+        )
+        values = [
+            value if type(value) in PLAIN else field.get_db_prep_save(value, connection)
+            for row in batch
+            for field, value in zip(fields, row, strict=True)
+        ]
+        with execute(sql, values, is_kept=len(batch) <= FEW) as cursor:
             ids += [row[0] for row in cursor.fetchall()]
     return ids
+
+
+def add(row: models.Model) -> None:
+    """Insert a new row, as its ``save`` would that nothing else hears of, and give it its id."""
+    fields = [field for field in row._meta.concrete_fields if not field.primary_key]
+    values = [field.pre_save(row, True) for field in fields]
+    (row.pk,) = insert(type(row), [field.name for field in fields], [values])
+    row._state.adding, row._state.db = False, connection.alias

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from guardian.shortcuts import get_perms
 
+from projects.access import rights_in
 from projects.models import Project, Refresh
 
 TYPE_WORDS = {
@@ -64,7 +63,7 @@ def _rights(request: HttpRequest, project: Project) -> set[str]:
     """Return what the person may do in the project: asked once for a request, as the frame has many questions."""
     known: dict[int, set[str]] = request.__dict__.setdefault("_project_rights", {})
     if project.pk not in known:
-        known[project.pk] = set(get_perms(cast(User, request.user), project))
+        known[project.pk] = rights_in(project, request.user)
     return known[project.pk]
 
 

@@ -11,16 +11,16 @@ knows which partial index it may use.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from django.db import connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Expression, Field, QuerySet
+from django.db.models import Expression, Field, Func, IntegerField, QuerySet
 from django.db.models.query import ModelIterable
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -74,22 +74,29 @@ class _Statement:
 
     def execute(self, values: dict[str, Any]) -> CursorWrapper:
         """Execute it with a value for each slot."""
-        cursor = cursor_that_prepares()
-        cursor.execute(self.sql, [slot.fill(values) if isinstance(slot, Slot) else slot for slot in self.slots])
-        return cursor
+        return execute(self.sql, [slot.fill(values) if isinstance(slot, Slot) else slot for slot in self.slots])
 
 
-def cursor_that_prepares() -> CursorWrapper:
-    """Return a cursor by which PostgreSQL keeps the plan of what it is asked again and again.
+def execute(sql: str, parameters: Sequence[Any], *, is_kept: bool = True) -> CursorWrapper:
+    """Execute a statement and return its cursor; PostgreSQL keeps the plan of one that is asked again and again.
 
     Not where statements are logged: once it has a plan, the driver doesn't say what was asked.
     """
     cursor = connection.cursor()
-    if connection.vendor == "postgresql" and not connection.queries_logged:
-        from psycopg import Cursor  # Django's own writes the values into the statement
+    if is_kept and connection.vendor == "postgresql" and not connection.queries_logged:
+        from psycopg import RawCursor  # Django's own writes the values into the statement
 
-        cursor.cursor = Cursor(connection.connection)
+        cursor.cursor = RawCursor(connection.connection)
+        sql = _as_postgresql_writes_it(sql)
+    cursor.execute(sql, parameters)
     return cursor
+
+
+@lru_cache(maxsize=1000)
+def _as_postgresql_writes_it(sql: str) -> str:
+    """Return a statement with $1, $2 for its parameters: done once, where the driver would do it each time."""
+    first, *others = sql.split("%s")
+    return (first + "".join(f"${number}{part}" for number, part in enumerate(others, 1))).replace("%%", "%")
 
 
 class Prepared(Generic[Row]):
@@ -124,6 +131,27 @@ class Prepared(Generic[Row]):
         compiler.execute_sql = lambda **how: [rows]
         query = SimpleNamespace(get_compiler=lambda using: compiler)
         return list(ModelIterable(SimpleNamespace(db=connection.alias, query=query, _known_related_objects={})))  # type: ignore[arg-type]
+
+
+def number_of(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return how many rows a queryset has, as the one value of the one row of another: a Subquery's, for instance."""
+    return rows.order_by().annotate(number=Func(template="COUNT(*)", output_field=IntegerField())).values("number")
+
+
+class PreparedCount(Generic[Row]):
+    """How many rows a queryset has; ``build`` puts it together."""
+
+    def __init__(self, build: Callable[[], QuerySet[Row]]) -> None:
+        self._build = build
+
+    @cached_property
+    def _statement(self) -> _Statement:
+        return _Statement(number_of(self._build()).query.get_compiler(using=connection.alias))
+
+    def __call__(self, **values: Any) -> int:
+        """Return the number, with a value for each slot."""
+        with self._statement.execute(values) as cursor:
+            return int(cursor.fetchone()[0])
 
 
 class PreparedUpdate(Generic[Row]):

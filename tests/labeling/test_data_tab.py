@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 
 from labeling import class_changes, listing, review, review_jobs, suggestions
 from labeling.images import ImageFilter, filtered_tasks
-from labeling.models import Annotation, Kind, LabelEvent, LabelTask, ReviewJob, Status
+from labeling.models import ANSWERED, Annotation, Kind, LabelEvent, LabelTask, ReviewJob, Status
 from labeling.submit import submit
 from projects import refresh
 from projects.models import Image, Project
@@ -74,7 +74,8 @@ def mixed(project: Project, labeler: User, labeler2: User, manager: User) -> Pro
     event = LabelEvent.objects.create(project=project, action="imported", by=manager)
     for number, task in enumerate(LabelTask.objects.order_by("pk")):
         status = [*Status.values][number % 10]
-        is_labeled = number % 3 != 0
+        is_answered = status in ("claimed", *ANSWERED)
+        is_labeled = is_answered or number % 3 != 0
         LabelTask.objects.filter(pk=task.pk).update(
             status=status if status != "claimed" else "labeled",
             kind=Kind.values[number % 3],
@@ -82,7 +83,8 @@ def mixed(project: Project, labeler: User, labeler2: User, manager: User) -> Pro
             labeled_at=now - timedelta(hours=number // 4) if is_labeled else None,
             confidence=0.5 + number // 4 / 10 if number % 2 else None,
         )
-        Annotation.objects.create(task=task, label_class_id=(cat, dog)[number % 2], place=0, created_by_event=event)
+        if is_answered:
+            Annotation.objects.create(task=task, label_class_id=(cat, dog)[number % 2], place=0, created_by_event=event)
     return project
 
 
@@ -157,6 +159,19 @@ def test_a_text_that_many_paths_have_is_not_looked_for_in_all(
         asked[text] = [query["sql"] for query in captured.captured_queries if "LIMIT 2001" in query["sql"]]
     assert not asked["png"]
     assert len(asked["no such name"]) == 1
+
+
+def test_no_state_is_walked_that_no_image_is_in(labeled: Project, visitor: Client) -> None:
+    """A page of all states costs what the states are that there are: of labeled images alone one walk."""
+    LabelTask.objects.exclude(status="labeled").delete()
+    asked = []
+    for query in ({}, {"status": "labeled"}):
+        with CaptureQueriesContext(connection) as captured:
+            assert shown(visitor, labeled, **query)
+        asked.append([query["sql"] for query in captured.captured_queries if "labeled_at" in query["sql"]])
+    glances = [sql for sql in asked[0] if "a_claimed" in sql]
+    assert len(glances) == 2, "one for what has been labeled, one for what never was"
+    assert len(asked[0]) == len(asked[1]) - 1 + len(glances), "a named state is also asked for what was never labeled"
 
 
 def test_an_order_stays_with_the_page_and_what_is_done_there(labeled: Project, visitor: Client) -> None:
