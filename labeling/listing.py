@@ -218,8 +218,8 @@ def _walks(project: Project, wanted: ImageFilter, is_labeled: bool) -> Iterator[
     if wanted.label_class is not None:
         statuses = [status for status in statuses if status in ANSWERED]  # no other has labels
     if len(wanted.statuses) != 1:
-        (there,) = _states(is_labeled)(project=project.pk)
-        statuses = [status for status in statuses if vars(there)[f"a_{status}"]]
+        there = {name for row in _states(is_labeled)(project=project.pk) for name, pk in vars(row).items() if pk}
+        statuses = [status for status in statuses if f"a_{status}" in there]
     rest = filtered_tasks(project, replace(wanted, statuses=(), path="", confidence_from=None, confidence_to=None))
     if wanted.path:
         # Looked up image by image: PostgreSQL takes a text for rarer than it is, and would go through all images.

@@ -61,8 +61,10 @@ def _most_common(counts: dict[str, int]) -> str:
 
 def _count_by_state(project: Project, without: str = "") -> tuple[int, dict[str, int], dict[str, int]]:
     """Count tasks by state, and those in the queue by kind, and say how many were ever added: all by one statement."""
-    (row,) = _counts(without)(project=project.pk)
-    found = vars(row)
+    rows = _counts(without)(project=project.pk)
+    if not rows:  # the project was deleted meanwhile
+        return 0, {}, {}
+    found = vars(rows[0])
     queue = {kind: n for kind in Kind.values if (n := found[f"queued_{kind}"])}
     counts = {status: n for status in Status.values if (n := found.get(f"tasks_{status}"))}
     if queue:

@@ -16,7 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from labeling import dashboard as module
-from labeling import review, tallies
+from labeling import listing, review, tallies
+from labeling.images import ImageFilter
 from labeling.models import Annotation, LabelEvent, LabelTask, Tally
 from labeling.progress import count_progress
 from labeling.submit import correct, submit
@@ -131,6 +132,13 @@ def test_an_emptied_cache_is_filled_from_what_a_worker_kept(
     assert shown() == ({cat: 7, dog: 9}, {labeler.pk: 7, labeler2.pk: 9})
     Tally.objects.update(labelers={labeler.pk: 2009})
     assert shown()[1] == {labeler.pk: 2009}  # nothing has happened since, so it holds
+
+
+def test_a_project_that_is_deleted_meanwhile_has_nothing_to_count(project: Project) -> None:
+    """A worker goes on to the next one, and a page that was being made is empty."""
+    gone = Project(pk=project.pk + 1, name="gone")
+    assert count_progress(gone).total == 0
+    assert listing.page_of(gone, ImageFilter(), None, "", 48) == ([], "")
 
 
 def test_the_pending_parts_add_up(project: Project, manager: User, labeler: User) -> None:
