@@ -107,6 +107,7 @@ def data(request: HttpRequest, pk: int) -> HttpResponse:
     here = urlencode({**asked.query, **({"before": before} if before else {})})
     context: dict[str, Any] = {
         "images": shown,
+        # Of all images but for their numbers: 48 addresses put together one by one take as long as a statement or two.
         "images_url": reverse("admin:projects_project_image", args=[project.pk, 0]).removesuffix("0/"),
         "digest": digest,
         "seen_at": timezone.now().isoformat(),

@@ -20,9 +20,11 @@ _sessions = Prepared(
     lambda: Session.objects.filter(session_key=Slot("key"), expire_date__gt=Slot("now", DateTimeField()))
 )
 _users = Prepared(lambda: User.objects.filter(pk=Slot("user")))
+_own = Permission.objects.filter(user=Slot("user"))
+_of_groups = Permission.objects.filter(group__user=Slot("user"))
 _permissions = Prepared(
     lambda: (
-        Permission.objects.filter(Q(user=Slot("user")) | Q(group__user=Slot("user")))
+        Permission.objects.filter(Q(pk__in=_own.values("pk")) | Q(pk__in=_of_groups.values("pk")))
         .select_related("content_type")
         .order_by()
     )

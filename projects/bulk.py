@@ -73,7 +73,7 @@ def insert(model: type[models.Model], names: Sequence[str], rows: Iterable[Seque
 
 
 def add(row: models.Model) -> None:
-    """Insert a new row, as its ``save`` would that nothing else hears of, and give it its id."""
+    """Insert a new row by a statement that is kept, and give it its id; no signal is sent."""
     fields = [field for field in row._meta.concrete_fields if not field.primary_key]
     values = [field.pre_save(row, True) for field in fields]
     (row.pk,) = insert(type(row), [field.name for field in fields], [values])
