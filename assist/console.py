@@ -323,6 +323,7 @@ def samples(request: HttpRequest, project: Project, run: AssistRun, classes: dic
             labels__0__label_class=int(said),
             task__annotations__label_class=int(label),
             task__annotations__ended_by_event__isnull=True,
+            task__annotations__created_by_event__gt=project.aside_up_to,
         )
         shown = pictures(project, list(cell.order_by("margin")[:CELL_SAMPLES]), classes)
         names = {"label": classes.get(int(label)), "said": classes.get(int(said))}

@@ -11,6 +11,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from assist.blind import COUNTED, blind_tasks, close_ledger, labeled_tasks, suggested_tasks
 from assist.models import AssistRun, Departure, Ledger
 from labeling.models import PENDING, Annotation, Kind, LabelEvent, LabelTask, Status
+from labeling.resets import Restarts
 from projects.models import Image, LabelClass, Project
 
 
@@ -48,7 +49,7 @@ def read_labels(project: Project, classes: list[int]) -> Labeled:
     tasks = dict(labeled_tasks(project).values_list("pk", "image_id"))
     rows: dict[int, list[int]] = {}
     foreign: set[int] = set()
-    labels = Annotation.objects.current().filter(task__project=project, task__status__in=COUNTED)
+    labels = Annotation.objects.current(project).filter(task__project=project, task__status__in=COUNTED)
     for task, label_class in labels.values_list("task_id", "label_class_id"):
         if label_class not in position:
             foreign.add(task)
@@ -80,10 +81,13 @@ def _imported(project: Project) -> set[int]:
 
 def _prefilled(project: Project) -> set[int]:
     """Return the tasks on whose page labels stood that a restart had set aside (SPEC C4 b)."""
-    resets = LabelEvent.objects.filter(project=project, action=LabelEvent.Action.RESET)
-    ids = [pk for pk, detail in resets.values_list("pk", "detail") if detail.get("prefill")]
-    ended = Annotation.objects.filter(task__project=project, ended_by_event__in=ids)
-    return set(ended.values_list("task_id", flat=True)) if ids else set()
+    restarts = Restarts(project)
+    tasks: set[int] = set()
+    for event in LabelEvent.objects.filter(project=project, action=LabelEvent.Action.RESET):
+        if event.detail.get("prefill"):
+            stood = Annotation.objects.at_event(event.pk - 1, restarts.aside_up_to(event.pk - 1))
+            tasks.update(stood.filter(task__project=project).values_list("task_id", flat=True))
+    return tasks
 
 
 @dataclass(frozen=True)

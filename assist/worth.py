@@ -71,7 +71,7 @@ def acceptance(project: Project) -> tuple[int, int, dict[int, tuple[int, int]]]:
     """Return how many of the newest answered suggestions there are, how many were left as they were, and per class."""
     tasks = LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED, status__in=ANSWERED)
     suggested = dict(tasks.order_by("-labeled_at").values_list("pk", "prelabels")[:RECENT])
-    given = current_labels(list(suggested))
+    given = current_labels(project, list(suggested))
     per_class: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     n_unchanged = 0
     for task, prelabels in suggested.items():

@@ -17,7 +17,7 @@ from django.utils import timezone
 from exports.options import Options
 from labeling.answers import Label
 from labeling.models import Annotation, LabelEvent, LabelTask
-from labeling.resets import last_reset
+from labeling.resets import Restarts
 from projects import measuring
 from projects.models import Datastore, LabelClass, Project
 
@@ -63,7 +63,7 @@ def _classes(project: Project) -> list[LabelClass]:
     """Return the classes in their order, then those that were retired and still stand on images."""
     classes = LabelClass.objects.filter(project=project).order_by("retired_at", "position", "pk")
     current, retired = list(classes.current()), classes.filter(retired_at__isnull=False)
-    return current + [c for c in retired if Annotation.objects.current().filter(label_class=c).exists()]
+    return current + [c for c in retired if Annotation.objects.current(project).filter(label_class=c).exists()]
 
 
 def _labelers(project: Project) -> dict[str, str]:
@@ -137,7 +137,7 @@ class Snapshot:
         self.options = options
         self._report = report
         self.class_names = dict(frozen.classes)
-        self._last_reset = last_reset(project, frozen.event)
+        self._aside_up_to = Restarts(project).aside_up_to(frozen.event)
 
     def images(self) -> Iterator[LabeledImage]:
         """Yield every image that is asked for, in the order in which the images joined."""
@@ -166,7 +166,7 @@ class Snapshot:
         wanted: list[tuple[Row, _State, bool]] = []
         for row in rows:
             state = states.get(row.task) or _State()
-            is_labeled = row.task in labels or (state.is_answered and state.answer > self._last_reset)
+            is_labeled = row.task in labels or (state.is_answered and state.answer > self._aside_up_to)
             if is_labeled and self._takes(state):
                 wanted.append((row, state, True))
             elif not is_labeled and self.options.include_unlabeled and not row.problem and not state.is_out:
@@ -194,7 +194,8 @@ class Snapshot:
 
     def _labels(self, within: dict[str, int]) -> tuple[dict[int, list[Label]], dict[int, tuple[int, int]]]:
         """Return the labels that stood on the tasks, and the sizes of their images as they were on the screen."""
-        standing = Annotation.objects.at_event(self.frozen.event).filter(**within).order_by("task_id", "place")
+        standing = Annotation.objects.at_event(self.frozen.event, self._aside_up_to).filter(**within)
+        standing = standing.order_by("task_id", "place")
         labels: dict[int, list[Label]] = defaultdict(list)
         sizes: dict[int, tuple[int, int]] = {}
         for pk, label_class, x, y, width, height, image_width, image_height in standing.values_list(

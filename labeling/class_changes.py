@@ -183,15 +183,15 @@ def change(
         retire_class(project, by, pk)
 
 
-def with_counts(classes: LabelClassQuerySet) -> LabelClassQuerySet:
-    """Return the classes, each with ``labels``: how many of them stand."""
-    of_class = Annotation.objects.current().filter(label_class=OuterRef("pk")).order_by().values("label_class")
+def with_counts(project: Project, classes: LabelClassQuerySet) -> LabelClassQuerySet:
+    """Return classes of the project, each with ``labels``: how many of them stand."""
+    of_class = Annotation.objects.current(project).filter(label_class=OuterRef("pk")).order_by().values("label_class")
     return classes.annotate(labels=Coalesce(Subquery(of_class.annotate(n=Count("*")).values("n")), 0))
 
 
 def count_labels(label_class: LabelClass) -> int:
     """Return how many labels of the class stand."""
-    return Annotation.objects.current().filter(label_class=label_class).count()
+    return Annotation.objects.current(label_class.project).filter(label_class=label_class).count()
 
 
 def is_used(label_class: LabelClass) -> bool:
@@ -283,7 +283,7 @@ def merge_class(project: Project, by: User | None, pk: int, into: int) -> LabelE
         **{"class": pk, "name": source.name, "into": into, "into_name": target.name},
         also=list(heirs.values_list("pk", flat=True)),
     )
-    n_labels = Annotation.objects.current().filter(label_class=source).update(ended_by_event=event)
+    n_labels = Annotation.objects.current(project).filter(label_class=source).update(ended_by_event=event)
     with connection.cursor() as cursor, joined_as_sets(n_labels):
         cursor.execute(_copy_to_class(project), [into, event.pk, event.pk, *([] if project.is_detection else [into])])
     heirs.update(merged_into=target)
@@ -311,7 +311,7 @@ def _copy_to_class(project: Project) -> str:
 
 def undoable(project: Project) -> set[int]:
     """Return the ids of the project's events that undo() takes now."""
-    last = resets.last_reset(project)
+    last = project.aside_up_to
     events = LabelEvent.objects.filter(
         project=project, task__isnull=True, action__in=(Action.CLASS_MERGED, Action.RESTORED), pk__gt=last
     )

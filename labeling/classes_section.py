@@ -44,7 +44,7 @@ class ClassRowsForm(ConsoleForm):
         super().__init__(data)
         self.project = project
         self.classes = {
-            c.pk: c for c in class_changes.with_counts(LabelClass.objects.filter(project=project).current())
+            c.pk: c for c in class_changes.with_counts(project, LabelClass.objects.filter(project=project).current())
         }
 
     @property
@@ -95,7 +95,7 @@ class ClassesSection(Section):
         """The retired classes, the history and the palette."""
         retired = LabelClass.objects.filter(project=project, retired_at__isnull=False).select_related("merged_into")
         return {
-            "retired": class_changes.with_counts(retired).order_by("-retired_at"),
+            "retired": class_changes.with_counts(project, retired).order_by("-retired_at"),
             "history": history(project),
             "palette": COLORS,
             "is_paused": project.state == Project.State.PAUSED,
@@ -273,7 +273,7 @@ class MergeForm(ConsoleForm):
 def one_class(request: HttpRequest, pk: int, label_class: int) -> HttpResponse:
     """One class: merge it into another, retire it, bring it back, or delete one that was never used."""
     project = get_project_to_manage(request.user, pk)
-    row = class_changes.with_counts(LabelClass.objects.filter(project=project)).filter(pk=label_class).first()
+    row = class_changes.with_counts(project, LabelClass.objects.filter(project=project)).filter(pk=label_class).first()
     if row is None:
         raise Http404(_("There is no such class."))
     action = request.POST.get("action", "")

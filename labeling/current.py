@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from django.db.models import Max
-
-from labeling import resets
 from labeling.answers import Answer, Label
 from labeling.models import Annotation, LabelEvent, LabelTask, Status
+from labeling.resets import Restarts
 from projects.models import LabelClass, Project
-from projects.prepared import Prepared, Slot
 
 
-def current_labels(task_ids: Iterable[int]) -> dict[int, list[Label]]:
-    """Return the labels that stand on each task, in their order; a task without one is absent."""
+def current_labels(project: Project, task_ids: Iterable[int]) -> dict[int, list[Label]]:
+    """Return the labels that stand on each of the project's tasks, in their order; one without any is absent."""
     labels: dict[int, list[Label]] = defaultdict(list)
-    rows = Annotation.objects.current().of_tasks(task_ids)  # a page of the Data tab has hundreds
+    rows = Annotation.objects.current(project).of_tasks(task_ids)  # a page of the Data tab has hundreds
     for task, label_class, x, y, width, height in rows.values_list("task", "label_class", "x", "y", "width", "height"):
         box = None if x is None or y is None or width is None or height is None else (x, y, width, height)
         labels[task].append(Label(label_class, box))
     return labels
 
 
-def current_answers(tasks: Iterable[LabelTask]) -> dict[int, Answer]:
+def current_answers(project: Project, tasks: Iterable[LabelTask]) -> dict[int, Answer]:
     """Return the answer that stands on each answered or skipped task."""
     tasks = list(tasks)
-    labels = current_labels(task.pk for task in tasks)
+    labels = current_labels(project, (task.pk for task in tasks))
     skips = skip_details(task.pk for task in tasks if task.status == Status.SKIPPED)
     return {task.pk: Answer(task.pk, tuple(labels.get(task.pk, ())), *skips.get(task.pk, ("", ""))) for task in tasks}
 
@@ -38,33 +35,24 @@ def skip_details(task_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
     return {event.task_id: (event.detail["reason"], event.detail["note"]) for event in events}  # type: ignore[misc]
 
 
-# Asked for every page that is handed out: nearly all projects have none.
-_resets = Prepared(
-    lambda: LabelEvent.objects.filter(project=Slot("project"), action=LabelEvent.Action.RESET).order_by("pk")
-)
-
-
 def set_aside_labels(project: Project, task_ids: Iterable[int]) -> dict[int, list[Label]]:
     """Return the labels that a restart set aside and that come back prefilled (SPEC C4 b), once for each image.
 
     A class that was merged since is its heir's; one that was retired is left out.
     """
     ids = list(task_ids)
-    if not ids or not _resets(project=project.pk):
+    if not ids or not project.aside_up_to:  # asked for every page that is handed out
         return {}
-    proposing: list[int] = []  # the resets since the last one that removed the labels for good
-    for reset in resets.standing_resets(project):
-        proposing = [*proposing, reset.pk] if reset.detail.get("prefill") else []
-    if not proposing:
-        return {}
-    seen = dict(LabelEvent.objects.filter(task__in=ids).order_by().values_list("task").annotate(last=Max("pk")))
+    removed = [reset.pk for reset in Restarts(project).standing if not reset.detail.get("prefill")]
+    proposed = Annotation.objects.unended().filter(
+        created_by_event__gt=max(removed, default=0), created_by_event__lt=project.aside_up_to
+    )
     heirs = heirs_of_classes(project)
     labels: dict[int, list[Label]] = defaultdict(list)
-    for aside in Annotation.objects.filter(ended_by_event__in=proposing).of_tasks(ids):
+    for aside in proposed.of_tasks(ids):
         heir = heirs.get(aside.label_class_id)
-        is_last_word = (aside.ended_by_event_id or 0) > seen.get(aside.task_id, 0)
         label = Label(heir, aside.box) if heir else None
-        if is_last_word and label and (aside.box or label not in labels[aside.task_id]):
+        if label and (aside.box or label not in labels[aside.task_id]):
             labels[aside.task_id].append(label)
     return labels
 

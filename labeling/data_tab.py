@@ -33,6 +33,7 @@ from labeling.current import skip_details
 from labeling.images import ImageFilter, InvalidFilter, who_labeled, with_labels
 from labeling.listing import SORTS, count, page_of
 from labeling.models import ANSWERED, Annotation, Kind, LabelEvent, LabelTask, ReviewJob, SkipReason, Status
+from labeling.resets import Restarts
 from projects.access import get_project_to_review
 from projects.frame import frame
 from projects.models import LabelClass, Project
@@ -278,11 +279,13 @@ def history_of(task: LabelTask, classes: Mapping[int, LabelClass]) -> list[dict[
     )  # fmt: skip
     given: dict[int, dict[str, int]] = {}
     ended: dict[int, dict[str, int]] = {}
-    for created, end, label_class in labels:
+    restarts = Restarts(task.project)
+    for began, end, label_class in labels:
         name = classes[label_class].name
-        for event_id, names in ((created, given), (end, ended)):
-            if event_id is not None:
-                counts = names.setdefault(event_id, {})
+        for event_id in {began, end or began, *restarts.events}:
+            stood = restarts.stood(event_id - 1, began, end)
+            if stood != restarts.stood(event_id, began, end):
+                counts = (ended if stood else given).setdefault(event_id, {})
                 counts[name] = counts.get(name, 0) + 1
     found = list(LabelEvent.objects.filter(task=task).select_related("by"))
     # Of what was done to the whole project, that which touched this image.

@@ -50,7 +50,9 @@ def record(
             for task, answer in given
         ),
     )
-    end_labels([task.pk for task in tasks if task.labeled_at], after=min(events) - 1)
+    # What a restart set aside ends now, too: it doesn't come back where somebody has said something since.
+    has_labels = [task.pk for task in tasks if task.labeled_at or project.aside_up_to]
+    end_labels(has_labels, after=min(events) - 1)
     insert(
         Annotation,
         (
@@ -87,6 +89,7 @@ def _answered(n_tasks: int) -> PreparedUpdate[LabelTask]:
         status=Slot("status"),
         labeler=Slot("labeler"),
         labeled_at=Slot("at", DateTimeField()),
+        aside_by=None,
     )
 
 
@@ -98,11 +101,11 @@ def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:
 
 
 def end_labels(task_ids: Sequence[int], after: int) -> None:
-    """End the labels that stand on the tasks; each task has one event with an id above ``after``, just written."""
+    """End the tasks' labels; each task has one event with an id above ``after``, just written."""
     if not task_ids:
         return
     ending = LabelEvent.objects.filter(task=OuterRef("task"), pk__gt=after)
-    Annotation.objects.current().filter(task__in=task_ids).update(ended_by_event=Subquery(ending.values("pk")[:1]))
+    Annotation.objects.unended().filter(task__in=task_ids).update(ended_by_event=Subquery(ending.values("pk")[:1]))
 
 
 def restore_labels(event_ids: Sequence[int], after: int) -> None:

@@ -109,15 +109,15 @@ def who_labeled(project: Project) -> QuerySet[User]:
 
 def filtered_tasks(project: Project, wanted: ImageFilter) -> QuerySet[LabelTask]:
     """Return the project's tasks that the filter leaves, newest id first."""
-    return narrowed(LabelTask.objects.in_project(project), wanted).order_by("-id")
+    return narrowed(project, LabelTask.objects.in_project(project), wanted).order_by("-id")
 
 
-def narrowed(tasks: QuerySet[LabelTask], wanted: ImageFilter) -> QuerySet[LabelTask]:
-    """Return those tasks that the filter leaves."""
+def narrowed(project: Project, tasks: QuerySet[LabelTask], wanted: ImageFilter) -> QuerySet[LabelTask]:
+    """Return those of the project's tasks that the filter leaves."""
     if wanted.statuses:
         tasks = tasks.filter(status__in=wanted.statuses)
     if wanted.label_class is not None:
-        labels = Annotation.objects.current().filter(task=OuterRef("pk"), label_class=wanted.label_class)
+        labels = Annotation.objects.current(project).filter(task=OuterRef("pk"), label_class=wanted.label_class)
         tasks = tasks.filter(Exists(labels))
     if wanted.labeler is not None:
         tasks = tasks.filter(labeler=wanted.labeler)
@@ -139,7 +139,7 @@ def narrowed(tasks: QuerySet[LabelTask], wanted: ImageFilter) -> QuerySet[LabelT
 def with_labels(project: Project, tasks: Iterable[LabelTask]) -> list[dict[str, Any]]:
     """Return tasks with their labels as plain data, by a constant number of queries."""
     tasks = list(tasks)
-    labels = current_labels(task.pk for task in tasks)
+    labels = current_labels(project, (task.pk for task in tasks))
     return [
         {
             "id": task.image_id,

@@ -16,7 +16,6 @@ ROOM_KB = 64 * 1024
 SHARE = 5  # building an index anew pays where more than a fifth of its rows change
 AS_SETS = {"enable_nestloop": "off", "jit": "off", "work_mem": "128MB"}  # half a million labels are sorted within that
 OF_STATUS = (LabelTask, ("task_queue", "task_waiting", "task_status", "task_confidence", "task_page"))
-OF_TASK = (Annotation, ("one_current_annotation_set_per_task",))
 OF_CURRENT = (Annotation, ("annotation_class",))
 
 

@@ -253,7 +253,7 @@ def _few(project: Project, wanted: ImageFilter) -> Q | None:
         if (ids := _ids(images.values_list("pk", flat=True))) is not None:
             return Q(image__in=ids)
     if wanted.label_class is not None:
-        labels = Annotation.objects.current().filter(label_class=wanted.label_class)
+        labels = Annotation.objects.current(project).filter(label_class=wanted.label_class)
         if (ids := _ids(labels.values_list("task", flat=True).distinct())) is not None:
             return _among(ids, wanted)
     if wanted.confidence_from is not None or wanted.confidence_to is not None:

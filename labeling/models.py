@@ -193,6 +193,11 @@ class LabelTask(models.Model):
         db_index=False,
     )
     labeled_at = models.DateTimeField(null=True, blank=True)
+    # What it was when the restart of this event set it aside; without one, the others say nothing.
+    aside_by = models.BigIntegerField(null=True, blank=True, editable=False)
+    aside_status = models.CharField(max_length=12, null=True, blank=True, editable=False)  # noqa: DJ001
+    aside_kind = models.CharField(max_length=10, null=True, blank=True, editable=False)  # noqa: DJ001
+    aside_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = LabelTaskQuerySet.as_manager()
 
@@ -293,14 +298,23 @@ class LabelEvent(models.Model):
 class AnnotationQuerySet(models.QuerySet["Annotation"]):
     """Labels now, and labels then."""
 
-    def current(self) -> AnnotationQuerySet:
-        """The labels that stand."""
+    def unended(self) -> AnnotationQuerySet:
+        """The labels of the last answers: those that stand, and those that a restart has set aside."""
         return self.filter(ended_by_event__isnull=True)
 
-    def at_event(self, event_id: int) -> AnnotationQuerySet:
-        """The labels that stood right after an event."""
+    def current(self, project: Project | None = None) -> AnnotationQuerySet:
+        """The labels that stand; of one project's it takes less to tell."""
+        if project is None:
+            return self.unended().filter(created_by_event__gt=F("label_class__project__aside_up_to"))
+        unended = self.unended()
+        return unended.filter(created_by_event__gt=project.aside_up_to) if project.aside_up_to else unended
+
+    def at_event(self, event_id: int, aside_up_to: int) -> AnnotationQuerySet:
+        """The labels that stood right after an event, when those up to another one were set aside."""
         return self.filter(
-            Q(ended_by_event__isnull=True) | Q(ended_by_event__gt=event_id), created_by_event__lte=event_id
+            Q(ended_by_event__isnull=True) | Q(ended_by_event__gt=event_id),
+            created_by_event__gt=aside_up_to,
+            created_by_event__lte=event_id,
         )
 
     def of_tasks(self, task_ids: Iterable[int]) -> AnnotationQuerySet:
@@ -311,8 +325,9 @@ class AnnotationQuerySet(models.QuerySet["Annotation"]):
 class Annotation(models.Model):
     """One label given by a person: a class and, in detection, a box.
 
-    Never updated in place or deleted: it stands from ``created_by_event`` until ``ended_by_event``. Boxes are xywh in
-    pixels of the image as displayed, origin top left; ``image_width`` and ``image_height`` are what was on the
+    Never updated in place or deleted: it stands from ``created_by_event`` until ``ended_by_event``, but for the time
+    in which the project's labels up to a later event than its first are set aside (``Project.aside_up_to``). Boxes are
+    xywh in pixels of the image as displayed, origin top left; ``image_width`` and ``image_height`` are what was on the
     screen then, for the file may change later.
     """
 
@@ -350,7 +365,7 @@ class Annotation(models.Model):
         verbose_name = _("label")
         verbose_name_plural = _("labels")
         constraints = [
-            # Two current sets of one task would both have a label at place 0. Of all labels, not of the current ones
+            # Two unended sets of one task would both have a label at place 0. Of all labels, not of the unended ones
             # alone: so a task's labels of any time are found by it, and it is the only such index.
             models.UniqueConstraint(
                 "task", "place", Coalesce("ended_by_event", 0), name="one_current_annotation_set_per_task"

@@ -53,7 +53,7 @@ class ByPath:
         """Walk the images by the index that keeps their paths unique."""
         images = Image.objects.filter(project=project).order_by("path").values_list("path", flat=True)
         # Without a condition on the tasks' own project, their indexes are no temptation.
-        tasks = narrowed(LabelTask.objects.filter(image__project=project), wanted).order_by("image__path")
+        tasks = narrowed(project, LabelTask.objects.filter(image__project=project), wanted).order_by("image__path")
         last, length = (after[0] if after else ""), size  # "" is before all paths
         while True:
             chunk = tasks.filter(image__path__gt=last)
@@ -86,7 +86,7 @@ class LeastSureFirst:
         sure = LabelTask.objects.in_project(project).filter(confidence__isnull=False)
         low, high = wanted.confidence_from or 0.0, 1.0 if wanted.confidence_to is None else wanted.confidence_to
         sure = sure.filter(confidence__gte=low, confidence__lte=high).order_by("confidence", "pk")
-        tasks = narrowed(LabelTask.objects.all(), replace(wanted, confidence_from=None, confidence_to=None))
+        tasks = narrowed(project, LabelTask.objects.all(), replace(wanted, confidence_from=None, confidence_to=None))
         length = size
         while True:
             rows = list(_behind(sure, after).values_list("confidence", "pk")[:length])

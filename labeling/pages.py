@@ -154,7 +154,7 @@ def _page(
     if page is None:
         return None
     tasks = page.on_screen if correcting is None else list(correcting)
-    answers = {} if correcting is None else current_answers(tasks)
+    answers = {} if correcting is None else current_answers(project, tasks)
     return {
         "id": page.pk,
         "kind": page.kind,

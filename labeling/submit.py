@@ -90,7 +90,7 @@ def correct(page: LabelPage, items: object, by: User) -> Submitted:
         if not tasks or page.labeler_id != by.pk:
             raise Reviewed
         answers = check_answers(project, tasks, items)
-        before = current_answers(tasks)
+        before = current_answers(project, tasks)
         changed = [(task, answer) for task, answer in zip(tasks, answers, strict=True) if before[task.pk] != answer]
         history.record(
             project,

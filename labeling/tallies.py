@@ -166,9 +166,17 @@ def _count_labels(project: Project) -> Counted:
     """Count all labels, and say up to which event that is: by one statement, so that nothing comes between."""
     classes = list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
     last = _events(project).order_by().values("project").annotate(last=Max("pk")).values("last")
-    rows = Annotation.objects.current().filter(label_class__in=classes).values("label_class")
-    counted = list(rows.annotate(n=Count("*"), last=Subquery(last)).values_list("label_class", "n", "last").order_by())
-    return (counted[0][2] or 0 if counted else 0), {pk: n for pk, n, _last in counted}
+    rows = Annotation.objects.current(project).filter(label_class__in=classes).values("label_class")
+    rows = rows.annotate(n=Count("*"), last=Subquery(last), aside=Subquery(_aside_up_to(project)))
+    counted = list(rows.values_list("label_class", "n", "last", "aside").order_by())
+    if counted and counted[0][3] != project.aside_up_to:  # they were set aside, or came back, since it was read
+        project.refresh_from_db(fields=["aside_up_to"])
+        return _count_labels(project)
+    return (counted[0][2] or 0 if counted else 0), {pk: n for pk, n, *_facts in counted}
+
+
+def _aside_up_to(project: Project) -> QuerySet[Project, int]:
+    return Project.objects.filter(pk=project.pk).order_by().values_list("aside_up_to", flat=True)
 
 
 def _catch_up(project: Project, counts: dict[int, int], first: int, last: int) -> Counted:
@@ -178,6 +186,7 @@ def _catch_up(project: Project, counts: dict[int, int], first: int, last: int) -
         return _count_labels(project)
     classes = set(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
     labels = Annotation.objects.filter(task__in=events.filter(task__isnull=False).values("task"))
+    labels = labels.filter(created_by_event__gt=Subquery(_aside_up_to(project)))  # others did not count before either
     began, ended = Q(created_by_event__gt=first), Q(ended_by_event__gt=first, ended_by_event__lte=last)
     stands = Q(ended_by_event__isnull=True) | Q(ended_by_event__gt=last)
     changed = labels.filter(began | ended, created_by_event__lte=last).order_by().values_list("label_class")

@@ -253,6 +253,9 @@ class Project(models.Model):
     assist_training = models.CharField(_("training"), max_length=10, choices=Training, default=Training.AUTOMATIC)
     assist_clustering = models.BooleanField(_("alike images on one page"), default=True)
 
+    # Labels up to this event are set aside: the last restart that stands (labeling/resets.py), 0 when there is none.
+    aside_up_to = models.BigIntegerField(default=0, editable=False)
+
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False
     )

@@ -62,7 +62,7 @@ def read_boxes(project: Project, classes: list[int]) -> list[Drawn]:
     position = {pk: number for number, pk in enumerate(classes)}
     tasks = list(labeled_tasks(project).select_related("image").order_by("rank", "pk"))
     blind = set(blind_tasks(project).values_list("pk", flat=True))
-    labels = current_labels(task.pk for task in tasks)
+    labels = current_labels(project, (task.pk for task in tasks))
     found = []
     for task in tasks:
         given = [label for label in labels.get(task.pk, ()) if label.box and label.label_class in position]

@@ -33,6 +33,7 @@ from exports.jobs import _write_files, open_file
 from exports.models import Export, Job, LabeledDataset, LabelImport
 from labeling import queue
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask, ReviewJob, Status
+from labeling.resets import Restarts
 from projects.models import Dataset, Image, Project, Refresh
 from projects.patterns import parse as parse_pattern
 
@@ -240,7 +241,8 @@ def _write_again(export: Export, folder: Path) -> Any:
 
 def _read_export(export: Export, folder: Path) -> Iterator[str]:
     """Read what an export holds, and count its labels by another way than the exporter's."""
-    standing = Annotation.objects.at_event(export.event).filter(task__project=export.project).count()
+    aside_up_to = Restarts(export.project).aside_up_to(export.event)
+    standing = Annotation.objects.at_event(export.event, aside_up_to).filter(task__project=export.project).count()
     for file in export.files:
         path = folder / file["name"]
         if path.suffix == ".json":

@@ -59,7 +59,7 @@ class ProjectClassViewSet(ApiViewSet):
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
 
     def _rows(self, project: Project) -> Any:
-        return class_changes.with_counts(LabelClass.objects.filter(project=project)).order_by("-id")
+        return class_changes.with_counts(project, LabelClass.objects.filter(project=project)).order_by("-id")
 
     def _row(self, project: Project, pk: str) -> LabelClass:
         row = self._rows(project).filter(pk=int(pk)).first() if len(pk) < 19 else None

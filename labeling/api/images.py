@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from labeling.models import Annotation, Kind, LabelEvent, LabelTask, Status
 from labeling.pages import image_version
+from labeling.resets import Restarts
 from projects.models import Image, Project
 from projects.rest import ID
 
@@ -128,13 +129,14 @@ def history_of(task: LabelTask) -> list[dict[str, Any]]:
     """Return what happened to an image, oldest first, with the labels before and after (SPEC N6)."""
     events = LabelEvent.objects.filter(task=task).select_related("by").order_by("pk")
     given = list(Annotation.objects.filter(task=task).order_by("place"))
+    restarts = Restarts(task.project)
 
     def labels_at(event_id: int) -> list[dict[str, Any]]:
         """Return the labels that stood right after an event, which need not be one of this image."""
         return [
             {"label_class": a.label_class_id, **({"box": a.box} if a.box else {})}
             for a in given
-            if a.created_by_event_id <= event_id and (a.ended_by_event_id is None or a.ended_by_event_id > event_id)
+            if restarts.stood(event_id, a.created_by_event_id, a.ended_by_event_id)
         ]
 
     return [

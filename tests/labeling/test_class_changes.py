@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 
 from benchmarks.big_project import build
 from exports.models import Export
@@ -17,7 +20,7 @@ from labeling import class_changes, indexes, queue, resets, review
 from labeling.class_changes import NotPaused, add_classes, undo
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.pages import page_data
-from labeling.progress import count_progress
+from labeling.progress import count_progress, forget_progress
 from labeling.queue import Lapsed
 from labeling.submit import submit
 from projects.deletion import delete_project
@@ -209,6 +212,94 @@ def export(project: Project, api: Client) -> bytes:
     assert Export.objects.get(pk=made["id"]).state == "done"
     file = api.get(f"/api/v1/exports/{made['id']}/download/")
     return b"".join(file.streaming_content)
+
+
+def history(project: Project, task: int, api: Client) -> list[tuple[str, list[int], list[int]]]:
+    """What the API tells of an image: what was done, and the classes of its labels before and after."""
+    image = LabelTask.objects.get(pk=task).image_id
+    shown = api.get(f"/api/v1/projects/{project.pk}/images/{image}/").json()["history"]
+    classes = [[[label["label_class"] for label in event[when]] for when in ("before", "labels")] for event in shown]
+    return [(event["action"], *both) for event, both in zip(shown, classes, strict=True)]
+
+
+def test_an_images_history_tells_when_its_labels_were_set_aside_and_came_back(
+    worked: Project, api: Client, manager: User, labeler2: User
+) -> None:
+    """N6: what stood before and after each step, also when nobody touched the image itself."""
+    cat, dog, bird = make.class_ids(worked)
+    kept, anew = LabelTask.objects.filter(project=worked, annotations__label_class=dog).values_list("pk", flat=True)
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    LabelTask.objects.filter(project=worked).exclude(pk=anew).update(status="missing")
+    run(worked)
+    assert answer(worked, labeler2, 1, labels=[bird]) == [anew]
+    pause(worked)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert history(worked, kept, api) == [("submitted", [], [dog])]
+    assert history(worked, anew, api) == [("submitted", [], [dog]), ("submitted", [], [bird])]
+    seen = {}
+    for task in (kept, anew):
+        image = LabelTask.objects.get(pk=task).image_id
+        panel = api.get(f"/admin/projects/project/{worked.pk}/data/{image}/").content.decode()
+        seen[task] = [word for word in ("set the labels aside", "restored") if word in panel]
+    assert seen == {kept: ["set the labels aside", "restored"], anew: ["set the labels aside"]}
+
+
+def test_the_counts_of_labels_follow_a_restart_and_what_is_labeled_after_it(
+    worked: Project, manager: User, labeler2: User
+) -> None:
+    """SPEC B5, C4: kept up from event to event, also by a process that read the project before."""
+    cat, dog, bird = make.class_ids(worked)
+
+    def counted() -> dict[int, int]:
+        forget_progress(worked)
+        return count_progress(worked).labels
+
+    with_a_real_cache = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    with override_settings(CACHES=with_a_real_cache):
+        cache.clear()
+        assert counted() == {cat: 4, dog: 2}
+        pause(worked)
+        add_classes(worked, manager, ["fox"], "restart_keep")
+        assert counted() == {}
+        run(worked)
+        answer(worked, labeler2, 100, labels=[bird])
+        assert counted() == {bird: 20}
+        cache.clear()  # counted anew it is the same
+        assert counted() == {bird: 20}
+
+
+def test_what_an_older_version_set_aside_is_still_proposed_and_restored(
+    worked: Project, manager: User, labeler2: User
+) -> None:
+    """It ended the labels by the restart's event; the migration marks the project, and can be taken back."""
+    migration = import_module("labeling.migrations.0014_restarts_mark_the_project")
+    before = state(worked)
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    run(worked)
+    (anew,) = answer(worked, labeler2, 1, labels=make.class_ids(worked)[2:3])
+    reset = LabelEvent.objects.get(action="reset")
+    aside = Annotation.objects.unended().exclude(task=anew)
+    n_aside = aside.count()
+    assert n_aside in (5, 6)
+    with connection.schema_editor() as editor:
+        migration.end(apps, editor)
+    Project.objects.filter(pk=worked.pk).update(aside_up_to=0)
+    LabelTask.objects.update(**resets.NOTHING_ASIDE)
+    assert Annotation.objects.filter(ended_by_event=reset).count() == n_aside and aside.count() == 0
+
+    with connection.schema_editor() as editor:
+        migration.mark(apps, editor)
+    assert aside.count() == n_aside
+    worked.refresh_from_db()
+    items = page_items(worked, labeler2, 100)
+    assert sum(bool(item["prelabels"]) for item in items) == n_aside
+    pause(worked)
+    undo(worked, manager, reset.pk)
+    after = state(worked)
+    for what in ("tasks", "labels"):
+        assert {row for row in after[what] if row[0] != anew} == {row for row in before[what] if row[0] != anew}
 
 
 def test_kept_labels_come_back_prefilled_once(
@@ -542,7 +633,7 @@ def test_no_label_is_left_without_what_it_points_at(worked: Project, manager: Us
     pause(worked)
     add_classes(worked, manager, ["fox"], "restart_keep")
     undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
-    of_images = [label.task.image_id for label in Annotation.objects.current()[:2]]
+    of_images = [label.task.image_id for label in Annotation.objects.current().order_by("task__image")[:2]]
     Image.objects.filter(pk__in=of_images).first().delete()  # type: ignore[union-attr]
     assert 0 < Annotation.objects.count() < 12 and not astray()
     LabelEvent.objects.filter(action="submitted", task__image=of_images[1]).get().delete()

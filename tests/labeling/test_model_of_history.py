@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from labeling import queue, review
+from labeling import class_changes, queue, review
+from labeling.class_changes import Existing
 from labeling.models import Annotation, LabelEvent, LabelPage, LabelTask, Status
 from labeling.queue import Lapsed, Paused
+from labeling.resets import Restarts
 from labeling.review import NotReviewable
 from labeling.submit import submit
 from projects.models import Image, Project
@@ -42,7 +46,11 @@ class Notebook(RuleBasedStateMachine):
         self.images = dict(LabelTask.objects.filter(project=self.project).values_list("pk", "image"))
         self.said: dict[int, tuple[str, int | None]] = {}  # task: (labeled | approved | skipped | removed, class)
         self.held: dict[int, tuple[int, list[int]]] = {}  # labeler: page, tasks
+        self.aside: list[
+            tuple[int, dict[int, tuple[str, int | None]]]
+        ] = []  # restarts that stand: event, what was said
         self.running = True
+        self.past: dict[int, set[tuple[int, int]]] = {}  # labels right after an event
 
     def free(self) -> set[int]:
         taken = {task for _page, tasks in self.held.values() for task in tasks}
@@ -74,6 +82,8 @@ class Notebook(RuleBasedStateMachine):
     @rule(who=LABELERS, pick=PICK)
     def submit(self, who: int, pick: int) -> None:
         if who not in self.held:
+            self.claim(who, 1 + pick % 4)
+        if who not in self.held:
             return
         pk, tasks = self.held[who]
         page = LabelPage.objects.get(pk=pk)
@@ -95,6 +105,9 @@ class Notebook(RuleBasedStateMachine):
         assert first.count == len(tasks)
         assert submit(LabelPage.objects.get(pk=pk), items, 3.0) == first  # sent twice, it counts once
         self.said |= answers
+        for _event, before in self.aside:  # what is said anew stays
+            for task in answers:
+                before.pop(task, None)
         del self.held[who]
 
     @rule(who=LABELERS)
@@ -172,6 +185,39 @@ class Notebook(RuleBasedStateMachine):
         if self.reviewed(review.remove_skipped, tasks):
             self.said |= dict.fromkeys(tasks, ("removed", None))
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pause for what asks for it."""
+        if was_running := self.running:
+            self.pause_or_resume()
+        yield
+        if was_running:
+            self.pause_or_resume()
+
+    @rule(existing=st.sampled_from([Existing.RESTART_KEEP, Existing.RESTART_REMOVE]))
+    def start_over(self, existing: str) -> None:
+        if not self.said or len(self.aside) > 1:
+            return
+        name = f"class {LabelEvent.objects.count()}"
+        with self.paused():
+            class_changes.add_classes(self.project, self.manager, [name], existing)
+        event = LabelEvent.objects.filter(project=self.project, action="reset").latest("pk")
+        before = {task: said for task, said in self.said.items() if said[0] != "removed"}
+        self.said = {task: said for task, said in self.said.items() if said[0] == "removed"}
+        self.aside.append((event.pk, before))
+        self.held = {}  # their pages lapsed
+        LabelTask.objects.filter(project=self.project, status=Status.WAITING).update(status=Status.QUEUED)
+
+    @rule()
+    def restore(self) -> None:
+        if not self.aside:
+            return
+        event, before = self.aside.pop()
+        with self.paused():
+            class_changes.undo(self.project, self.manager, event)
+        self.said |= before
+        self.held = {}
+
     @invariant()
     def the_site_says_what_the_notebook_says(self) -> None:
         if not hasattr(self, "said"):
@@ -191,18 +237,39 @@ class Notebook(RuleBasedStateMachine):
         if not hasattr(self, "said"):
             return
         rows = Annotation.objects.filter(task__project=self.project)
-        begun: dict[int, list[tuple[int, int]]] = {}
+        begun: dict[int, list[tuple[int, int]]] = {}  # by event
         ended: dict[int, list[tuple[int, int]]] = {}
         for task, label, begin, end in rows.values_list("task", "label_class", "created_by_event", "ended_by_event"):
             begun.setdefault(begin, []).append((task, label))
             if end is not None:
                 ended.setdefault(end, []).append((task, label))
-        replayed: set[tuple[int, int]] = set()
-        for event in LabelEvent.objects.filter(project=self.project).order_by("pk").values_list("pk", flat=True):
-            assert set(ended.get(event, ())) <= replayed
-            replayed -= set(ended.get(event, ()))
-            replayed |= set(begun.get(event, ()))
-        assert replayed == {(task, label) for task, (_state, label) in self.said.items() if label is not None}
+        unended: dict[tuple[int, int], int] = {}
+        restarts: list[int] = []
+        events = LabelEvent.objects.filter(project=self.project).order_by("pk")
+        for event, action, detail in events.values_list("pk", "action", "detail"):
+            for label in ended.get(event, ()):
+                del unended[label]
+            unended |= dict.fromkeys(begun.get(event, ()), event)
+            if action == "reset":
+                restarts.append(event)
+            elif detail.get("of") in restarts:
+                restarts.remove(detail["of"])
+        aside_up_to = max(restarts, default=0)
+        assert {label for label, event in unended.items() if event > aside_up_to} == {
+            (task, label) for task, (_state, label) in self.said.items() if label is not None
+        }
+
+    @invariant()
+    def any_moment_of_the_past_can_be_read(self) -> None:
+        if not hasattr(self, "said"):
+            return
+        last = LabelEvent.objects.filter(project=self.project).order_by("pk").last()
+        if last is not None:
+            self.past[last.pk] = {(task, label) for task, (_state, label) in self.said.items() if label is not None}
+        restarts = Restarts(self.project)
+        for event, labels in self.past.items():
+            stood = Annotation.objects.at_event(event, restarts.aside_up_to(event)).filter(task__project=self.project)
+            assert set(stood.values_list("task", "label_class")) == labels
 
 
 def test_any_order_of_doings_leaves_what_a_notebook_would_say(
