@@ -14,6 +14,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from django.contrib.auth.models import User
 from django.test import Client
 
+from labeling.pages import preview_url
 from projects.models import Datastore
 from projects.stores import Entry, StoreDown, StoreError, store_for
 from tests import make
@@ -229,7 +230,8 @@ def test_a_project_from_a_cloud_is_labeled_and_its_labels_exported_there(cloud: 
     assert (page.size, image.width, image.height) == (3, 8, 6)
     client = Client()
     client.force_login(manager)
-    assert client.get(f"/label/images/{image.pk}/512/").status_code in (200, 404)
+    preview = client.get(preview_url(image, 512))
+    assert (preview.status_code, preview["Content-Type"]) == (200, "image/jpeg")
     answer = client.get(f"/api/v1/projects/{project.pk}/images/{image.pk}/file/")
     content = urlopen(answer["Location"]).read() if answer.status_code == 302 else b"".join(answer.streaming_content)
     assert content == make.tiny_png()
