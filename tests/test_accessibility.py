@@ -13,6 +13,7 @@ from labeling.submit import submit
 from projects.models import Project
 from projects.tokens import create_token
 from tests import make
+from tests.exports.written import export
 
 Opener = Callable[..., Page]
 DESK: dict[str, object] = {"color_scheme": "light"}
@@ -79,8 +80,10 @@ def test_the_console(
         page.wait_for_load_state("networkidle")
         wrong[path] = serious(page)
     create_token(manager)
-    for path in ("dataset/", "dataset/add/", "datastore/", "datastore/add/", "apitoken/"):
-        page.goto(f"/admin/projects/{path}")
+    snapshot = f"exports/labeleddataset/{export(project, 'dataset').labeled_dataset.pk}/change/"
+    lists = [f"projects/{path}" for path in ("dataset/", "dataset/add/", "datastore/", "datastore/add/", "apitoken/")]
+    for path in (*lists, "exports/labeleddataset/", snapshot):
+        page.goto(f"/admin/{path}")
         page.wait_for_load_state("networkidle")
         wrong[path] = serious(page) + cut_off(page)
     assert {path: lines for path, lines in wrong.items() if lines} == {}
