@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import lru_cache
 
 from django.core.cache import cache
-from django.db.models import Count, Max, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from labeling.models import Annotation, Kind, LabelEvent, LabelTask, Status, Tally
@@ -163,16 +163,20 @@ def _count_labelers(project: Project) -> dict[int, int]:
 
 
 def _count_labels(project: Project) -> Counted:
-    """Count all labels, and say up to which event that is: by one statement, so that nothing comes between."""
-    classes = list(LabelClass.objects.filter(project=project).values_list("pk", flat=True))
+    """Count all labels, and say up to which event that is: by one statement, so that nothing comes between.
+
+    Asked of the classes, it tells the event also where no label stands: else a restart's would be counted each time.
+    """
     last = _events(project).order_by().values("project").annotate(last=Max("pk")).values("last")
-    rows = Annotation.objects.current(project).filter(label_class__in=classes).values("label_class")
-    rows = rows.annotate(n=Count("*"), last=Subquery(last), aside=Subquery(_aside_up_to(project)))
-    counted = list(rows.values_list("label_class", "n", "last", "aside").order_by())
+    of_class = Annotation.objects.current(project).filter(label_class=OuterRef("pk")).order_by().values("label_class")
+    rows = LabelClass.objects.filter(project=project).order_by()
+    rows = rows.annotate(n=Subquery(of_class.annotate(n=Count("*")).values("n")))
+    rows = rows.annotate(last=Subquery(last), aside=Subquery(_aside_up_to(project)))
+    counted = list(rows.values_list("pk", "n", "last", "aside"))
     if counted and counted[0][3] != project.aside_up_to:  # they were set aside, or came back, since it was read
         project.refresh_from_db(fields=["aside_up_to"])
         return _count_labels(project)
-    return (counted[0][2] or 0 if counted else 0), {pk: n for pk, n, *_facts in counted}
+    return (counted[0][2] or 0 if counted else 0), {pk: n for pk, n, *_facts in counted if n}
 
 
 def _aside_up_to(project: Project) -> QuerySet[Project, int]:

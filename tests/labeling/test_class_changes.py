@@ -23,6 +23,7 @@ from labeling.pages import page_data
 from labeling.progress import count_progress, forget_progress
 from labeling.queue import Lapsed
 from labeling.submit import submit
+from labeling.tallies import labels_by_class
 from projects.deletion import delete_project
 from projects.models import Image, LabelClass, Project
 from tests import make
@@ -267,6 +268,30 @@ def test_the_counts_of_labels_follow_a_restart_and_what_is_labeled_after_it(
         assert counted() == {bird: 20}
         cache.clear()  # counted anew it is the same
         assert counted() == {bird: 20}
+
+
+def test_the_counts_of_labels_are_right_at_once_for_who_read_the_project_before_a_restore(
+    worked: Project, manager: User
+) -> None:
+    """C4: a page that began before doesn't say that there are no labels; the next one has them, too."""
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    read_before = Project.objects.get(pk=worked.pk)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert sum(labels_by_class(read_before).values()) == sum(labels_by_class(worked).values()) == 6
+
+
+def test_labels_that_are_set_aside_are_not_counted_each_time(
+    worked: Project, manager: User, django_assert_num_queries: Any
+) -> None:
+    """Half a million of them take a while, and a dashboard asks every two seconds."""
+    with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}):
+        cache.clear()
+        pause(worked)
+        add_classes(worked, manager, ["fox"], "restart_keep")
+        assert labels_by_class(worked) == {}
+        with django_assert_num_queries(1):  # has anything happened since?
+            assert labels_by_class(worked) == {}
 
 
 def test_what_an_older_version_set_aside_is_still_proposed_and_restored(
