@@ -25,10 +25,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Page, sync_playwright
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -157,6 +157,9 @@ def label_by_api(site: Site, key: str, project: int, truth: Truth, task_type: st
 
 def label_in_browser(site: Site, name: str, project: int, truth: Truth, task_type: str, done: list[str]) -> None:
     """Work as one labeler with mouse and keys until the page says that nothing is left."""
+    from playwright.sync_api import TimeoutError as PlaywrightTimeoutError  # others take the site from here only
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(

@@ -18,7 +18,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from projects import examples
+from projects import devices, examples
 from projects import refresh as refreshing
 from projects.access import get_project_to_manage, lock
 from projects.assist_settings import change_assist
@@ -269,6 +269,14 @@ class AssistSerializer(serializers.Serializer):
     network = serializers.ChoiceField(choices=Project.Network.choices, required=False)
     training = serializers.ChoiceField(choices=Project.Training.choices, required=False)
     clustering = serializers.BooleanField(required=False)
+
+    def validate_device(self, device: str) -> str:
+        """Only what the console offers, too: a run on another one would quietly be given the first of these."""
+        offered = [name for name, _words in devices.choices()]
+        if device and device not in offered:
+            words = _("There is no %(device)s; this site offers %(offered)s.")
+            raise serializers.ValidationError(words % {"device": device, "offered": ", ".join(offered)})
+        return device
 
 
 class NewProjectSerializer(serializers.Serializer):

@@ -24,6 +24,8 @@ from projects.models import Image, Project
 def perform(work: Work) -> Outcome:
     """Compute what is missing, then put the next batch on pages."""
     newest = Image.objects.filter(project=work.project).order_by("-pk").values_list("pk", flat=True).first() or 0
+    work.configure(newest=newest)  # what was tried, should it fail
+    work.check_device()
     # In a large project the first pages don't wait for the last image: another run looks at the rest.
     is_first = not AssistRun.objects.filter(
         project=work.project, kind=AssistRun.Kind.FEATURIZATION, state=AssistRun.State.DONE

@@ -31,6 +31,7 @@ BLANK_EVERY = 5  # with a fixed threshold every fifth image stays blank, or noth
 def perform(work: Work) -> Outcome:
     """Judge the blank images and publish what lies above the threshold."""
     training, validation = sources(work)
+    work.check_device()
     if work.project.is_detection:
         return detection.infer(work, training, validation)
     model = load_current(work, training)

@@ -21,6 +21,7 @@ from projects.models import LabelClass, Project
 def perform(work: Work) -> Outcome:
     """Train the project's model."""
     work.configure(counted=standing(work.project).labels, task_type=work.project.task_type, tuned=None)
+    work.check_device()
     if work.project.is_detection:
         return detection.train(work)
     classes = class_ids(work.project)

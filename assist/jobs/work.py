@@ -77,6 +77,24 @@ class Work:
         """Add a line to the log."""
         runs.append_log(self.mine, words)
 
+    def check_device(self) -> None:
+        """Raise Unusable when this worker has no such device: who offers it may be another machine.
+
+        What the run was to do is written down before, or the cycle would start it again and again.
+        """
+        device = self.run.device
+        if device in ("", "cpu"):
+            return
+        from assist.pipeline.backbones import devices  # torch: in the child process only
+
+        found = dict(devices())
+        if device not in found:
+            words = _(
+                "There is no %(device)s where this worker runs, only: %(found)s. "
+                "Choose another device in the project's ML settings, or have the operator look at the GPU worker."
+            )
+            raise Unusable(words % {"device": device, "found": "; ".join(found.values())})
+
     def configure(self, **config: Any) -> None:
         """Keep what the run works with, beside what it was asked for."""
         self.run.config = {**self.run.config, **config}

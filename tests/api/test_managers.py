@@ -78,6 +78,7 @@ def test_a_project_with_a_wrong_field_is_not_made(manager: User, project: Projec
         ("classes", [{"name": "a", "color": "red"}]),
         ("instructions", {"url": "javascript:alert(1)"}),
         ("assist", {"target_precision": 2}),
+        ("assist", {"device": "cuda:99"}),
     ]:
         answer = api.post("/api/v1/projects/", {**good, field: wrong}, JSON)
         assert_problem(answer, 400)

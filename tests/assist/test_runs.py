@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from assist import runs
+from assist import cycle, runs
 from assist.children import run_in_child
 from assist.jobs.work import Outcome, Stopped, Work
 from assist.labels import Labeled
@@ -122,6 +123,22 @@ def test_gpu_runs_have_a_queue_of_their_own(settings: object) -> None:
     settings.ASSIST_DEVICES = ["cuda:0"]  # type: ignore[attr-defined]
     assert devices.choices()[0][0] == "cuda:0" and devices.choices()[-1][0] == "cpu"
     assert devices.queue_for("cuda:0") == {"cluster": "gpu"} and devices.queue_for("cpu") == {}
+
+
+def test_a_run_on_a_gpu_that_the_worker_does_not_have_fails_in_words(
+    manager: User, labeler: User, tmp_path: Path, settings: Any
+) -> None:
+    """Web and worker may be on different machines: what one offers the other need not have."""
+    settings.ASSIST_DEVICES = ["cuda:99"]
+    project = planted.project(manager, tmp_path / "images", count=30, device="cuda:99")
+    planted.label(project, labeler, 20)
+    for _look in range(3):
+        cycle.look(project.pk)
+    found = AssistRun.objects.order_by("pk")
+    assert [run.kind for run in found] == ["featurization", "training"]  # once each, not again at every look
+    for run in found:
+        assert run.device == "cuda:99" and run.state == State.FAILED
+        assert "There is no cuda:99 where this worker runs" in run.error and "CPU" in run.error
 
 
 # --- Child processes ---------------------------------------------------------------------------------------
