@@ -310,14 +310,18 @@ def _copy_to_class(project: Project) -> str:
 
 
 def undoable(project: Project) -> set[int]:
-    """Return the ids of the project's events that undo() takes now."""
+    """Return the ids of the project's events that undo() takes now.
+
+    Merges into a class that was then merged itself wait for that one: their labels are of a third class now.
+    """
     last = project.aside_up_to
     events = LabelEvent.objects.filter(
         project=project, task__isnull=True, action__in=(Action.CLASS_MERGED, Action.RESTORED), pk__gt=last
     )
     undone = {event.detail.get("of") for event in events if event.action == Action.RESTORED}
-    merged = {event.pk for event in events if event.action == Action.CLASS_MERGED}
-    return (merged | ({last} if last else set())) - undone
+    merges = [event for event in events if event.action == Action.CLASS_MERGED and event.pk not in undone]
+    merged = {event.detail["class"] for event in merges}
+    return {event.pk for event in merges if event.detail["into"] not in merged} | ({last} if last else set())
 
 
 @transaction.atomic
@@ -333,7 +337,7 @@ def undo(project: Project, by: User | None, event_id: int) -> LabelEvent:
     elif event is not None and event.action == Action.CLASS_MERGED and event.pk in undoable(project):
         undone = _unmerge(project, by, event)
     else:
-        raise NotUndoable(_("This can't be undone: it was undone before, or labels were set aside since."))
+        raise NotUndoable(_("This can't be undone: it was undone before, or labels were set aside or merged on since."))
     signals.classes_changed.send(sender=Project, project=project)
     return undone
 
@@ -342,21 +346,28 @@ def _unmerge(project: Project, by: User | None, event: LabelEvent) -> LabelEvent
     source = _find(project, event.detail["class"])
     undone = _record(project, by, Action.RESTORED, of=event.pk, name=source.name)
     LabelClass.objects.filter(project=project, pk__in=event.detail["also"]).update(merged_into=source)
-    untouched = resets.UNTOUCHED.format(row="old")
-    with connection.cursor() as cursor, joined_as_sets(event.detail["labels"]):
+    # What a restart had set aside before the merge, and came back after it, went to the heir at once.
+    restores = [restored for restored in resets.Restarts(project).restores if restored.pk > event.pk]
+    ending = [one.pk for one in (event, *restores)]
+    n_labels = sum(one.detail["labels"] for one in (event, *restores))
+    classes = [source.pk, *event.detail["also"]]
+    old = (
+        f"old.ended_by_event_id IN ({', '.join(['%s'] * len(ending))})"
+        f" AND old.label_class_id IN ({', '.join(['%s'] * len(classes))}) AND {resets.UNTOUCHED.format(row='old')}"
+    )
+    of_old = [*ending, *classes, event.pk]
+    with connection.cursor() as cursor, joined_as_sets(n_labels):
         cursor.execute(
             "UPDATE labeling_annotation SET ended_by_event_id = %s"  # noqa: S608
             " WHERE ended_by_event_id IS NULL AND label_class_id = %s AND EXISTS ("
-            " SELECT 1 FROM labeling_annotation old WHERE old.ended_by_event_id = %s"
-            " AND old.task_id = labeling_annotation.task_id AND old.place = labeling_annotation.place"
-            f" AND {untouched})",
-            [undone.pk, event.detail["into"], event.pk, event.pk],
+            " SELECT 1 FROM labeling_annotation old WHERE old.task_id = labeling_annotation.task_id"
+            f" AND old.place = labeling_annotation.place AND {old})",
+            [undone.pk, event.detail["into"], *of_old],
         )
         cursor.execute(
             f"INSERT INTO labeling_annotation ({resets.COLUMNS}, label_class_id, created_by_event_id)"  # noqa: S608
-            f" SELECT {resets.COLUMNS}, label_class_id, %s FROM labeling_annotation old"
-            f" WHERE old.ended_by_event_id = %s AND {untouched} ORDER BY old.task_id",
-            [undone.pk, event.pk, event.pk],
+            f" SELECT {resets.COLUMNS}, %s, %s FROM labeling_annotation old WHERE {old} ORDER BY old.task_id",
+            [source.pk, undone.pk, *of_old],
         )
         undone.detail["labels"] = cursor.rowcount
     undone.save(update_fields=["detail"])

@@ -47,17 +47,19 @@ class NotUndoable(Exception):
 class Restarts:
     """A project's restarts and what was taken back of them: which labels were set aside, at any time.
 
-    ``standing`` are the restarts that have not been restored, oldest first.
+    ``standing`` are the restarts that have not been restored, oldest first; ``restores`` what took back the others.
     """
 
     def __init__(self, project: Project) -> None:
         self.standing: list[LabelEvent] = []
+        self.restores: list[LabelEvent] = []
         self._steps: list[tuple[int, int]] = []
         for event in _restarts(project):
             if event.action == Action.RESET:
                 self.standing = [*self.standing, event]
-            else:
-                self.standing = [reset for reset in self.standing if reset.pk != event.detail.get("of")]
+            elif event.detail.get("of") in {reset.pk for reset in self.standing}:
+                self.standing = [reset for reset in self.standing if reset.pk != event.detail["of"]]
+                self.restores.append(event)
             self._steps.append((event.pk, self.standing[-1].pk if self.standing else 0))
 
     @property

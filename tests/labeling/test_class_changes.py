@@ -574,6 +574,7 @@ def test_an_image_with_both_classes_keeps_one_after_a_merge(manager: User, label
 
 def test_what_a_merge_and_a_reset_did_is_restored_under_the_heirs_name(worked: Project, manager: User) -> None:
     cat, dog, _bird = make.class_ids(worked)
+    before = state(worked)
     pause(worked)
     resets_before = add_classes(worked, manager, ["fox"], "restart_keep")
     assert resets_before
@@ -581,6 +582,35 @@ def test_what_a_merge_and_a_reset_did_is_restored_under_the_heirs_name(worked: P
     undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
     assert count_progress(worked).labels == {dog: 6}
     assert merge.detail["labels"] == 0
+    assert undo(worked, manager, merge.pk).detail["labels"] == 4
+    assert state(worked) == before  # nobody has said anything else meanwhile
+
+
+def test_merges_of_merged_classes_are_undone_from_the_last_one(worked: Project, api: Client, manager: User) -> None:
+    """Also when labels came back in between, which went to the last heir at once."""
+    cat, dog, bird = make.class_ids(worked)
+    pause(worked)
+    before = state(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    first = class_changes.merge_class(worked, manager, dog, cat)
+    second = class_changes.merge_class(worked, manager, cat, bird)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert count_progress(worked).labels == {bird: 6}
+    worked.refresh_from_db()
+    assert class_changes.undoable(worked) == {second.pk}
+    with pytest.raises(resets.NotUndoable):
+        undo(worked, manager, first.pk)
+    undo(worked, manager, second.pk)
+    assert count_progress(worked).labels == {cat: 6}
+    undo(worked, manager, first.pk)
+    assert state(worked) == before
+    third = class_changes.merge_class(worked, manager, dog, cat)  # without a restart, too
+    fourth = class_changes.merge_class(worked, manager, cat, bird)
+    with pytest.raises(resets.NotUndoable):
+        undo(worked, manager, third.pk)
+    undo(worked, manager, fourth.pk)
+    undo(worked, manager, third.pk)
+    assert state(worked) == before
 
 
 def test_an_image_with_both_classes_is_restored_with_one_after_a_merge(
@@ -591,12 +621,15 @@ def test_an_image_with_both_classes_is_restored_with_one_after_a_merge(
     cat, dog, bird = make.class_ids(project)
     both, only = answer(project, labeler, 1, labels=[cat, dog]), answer(project, labeler, 1, labels=[bird, cat])
     pause(project)
+    before = state(project)["labels"]
     add_classes(project, manager, ["fox"], "restart_keep")
-    class_changes.merge_class(project, manager, cat, dog)
+    merge = class_changes.merge_class(project, manager, cat, dog)
     undo(project, manager, LabelEvent.objects.get(action="reset").pk)
     current = Annotation.objects.current()
     assert list(current.filter(task__in=both).values_list("label_class", flat=True)) == [dog]
     assert set(current.filter(task__in=only).values_list("label_class", flat=True)) == {bird, dog}
+    undo(project, manager, merge.pk)
+    assert state(project)["labels"] == before
 
 
 @pytest.mark.parametrize("target", ["itself", "foreign", "retired"])
