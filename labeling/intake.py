@@ -65,15 +65,20 @@ def put_back_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> Non
 
 @receiver(signals.images_changed)
 def flag_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
-    """Ask for a review where a labeled file changed; let an unlabeled one be opened anew."""
+    """Ask for a review where a labeled file changed; let an unlabeled one be opened anew.
+
+    Where a restart has set the labels aside, the review is asked for when they come back.
+    """
     lock(project)
     tasks = LabelTask.objects.filter(project=project, image__in=image_ids)
     flagged = tasks.filter(status__in=ANSWERED).exclude(status=Status.NEEDS_REVIEW)
+    aside = tasks.filter(aside_by__isnull=False, aside_status__in=ANSWERED).exclude(aside_status=Status.NEEDS_REVIEW)
     LabelEvent.objects.bulk_create(
         LabelEvent(project=project, task_id=pk, action=LabelEvent.Action.FLAGGED, detail={"reason": "changed"})
-        for pk in flagged.values_list("pk", flat=True)
+        for pk in [*flagged.values_list("pk", flat=True), *aside.values_list("pk", flat=True)]
     )
     flagged.update(status=Status.NEEDS_REVIEW)
+    aside.update(aside_status=Status.NEEDS_REVIEW)
     tasks.filter(Q(status__in=[Status.UNREADABLE, Status.MISSING, Status.QUEUED])).update(status=Status.WAITING)
 
 

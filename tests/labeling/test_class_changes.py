@@ -11,7 +11,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client, override_settings
 
 from benchmarks.big_project import build
@@ -24,6 +24,7 @@ from labeling.progress import count_progress, forget_progress
 from labeling.queue import Lapsed
 from labeling.submit import submit
 from labeling.tallies import labels_by_class
+from projects import signals
 from projects.deletion import delete_project
 from projects.models import Image, LabelClass, Project
 from tests import make
@@ -325,6 +326,29 @@ def test_what_an_older_version_set_aside_is_still_proposed_and_restored(
     after = state(worked)
     for what in ("tasks", "labels"):
         assert {row for row in after[what] if row[0] != anew} == {row for row in before[what] if row[0] != anew}
+
+
+def test_a_file_that_changed_while_its_labels_were_set_aside_is_flagged_once_they_are_back(
+    worked: Project, api: Client, manager: User, labeler2: User
+) -> None:
+    """D7: its labels are of another picture. Who labels it anew meanwhile has seen the new one."""
+    labeled = LabelTask.objects.filter(project=worked, status__in=["labeled", "approved", "needs_review"])
+    answered = dict(labeled.values_list("pk", "image"))
+    anew = min(answered)
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    with transaction.atomic():
+        signals.images_changed.send(sender=Image, project=worked, image_ids=list(answered.values()))
+    LabelTask.objects.filter(project=worked).exclude(pk=anew).update(status="missing")
+    run(worked)
+    assert answer(worked, labeler2, 1, labels=make.class_ids(worked)[2:3]) == [anew]
+    pause(worked)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    after = dict(LabelTask.objects.filter(pk__in=answered).values_list("pk", "status"))
+    assert after == dict.fromkeys(answered, "needs_review") | {anew: "labeled"}
+    url = f"/api/v1/projects/{worked.pk}/images/{answered[max(answered)]}/"
+    assert api.get(url).json()["history"][-1]["action"] == "flagged"
+    assert export(worked, api).count(b'"category_id"') == 6
 
 
 def test_kept_labels_come_back_prefilled_once(
