@@ -93,6 +93,22 @@ def _answered(n_tasks: int) -> PreparedUpdate[LabelTask]:
     )
 
 
+def flag(project: Project, task_ids: Sequence[int]) -> None:
+    """Ask for a review of labeled images whose file is not the one that was labeled any more (SPEC D7).
+
+    Where a restart has set the labels aside, it is asked for when they come back.
+    """
+    detail = {"reason": "changed"}
+    insert(
+        LabelEvent,
+        ("project", "at", "action", "kind", "detail", "task"),
+        ((project.pk, timezone.now(), LabelEvent.Action.FLAGGED, "", detail, pk) for pk in task_ids),
+    )
+    tasks = LabelTask.objects.filter(pk__in=task_ids)
+    tasks.answered().update(status=Status.NEEDS_REVIEW)
+    tasks.filter(aside_by__isnull=False).update(aside_status=Status.NEEDS_REVIEW)
+
+
 def _detail(task: LabelTask, answer: Answer) -> dict[str, Any]:
     """Return why an image was skipped, or, for "no objects", the size of what was on the screen."""
     if answer.skip:

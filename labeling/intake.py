@@ -10,6 +10,7 @@ from django.dispatch import receiver
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from labeling import history
 from labeling.models import (
     ANSWERED,
     PENDING,
@@ -68,18 +69,20 @@ def flag_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
     """Ask for a review where a labeled file changed; let an unlabeled one be opened anew.
 
     Where a restart has set the labels aside, the review is asked for when they come back.
+    What a labeler has on the screen is the file of before: its page keeps the size.
     """
     lock(project)
     tasks = LabelTask.objects.filter(project=project, image__in=image_ids)
     flagged = tasks.filter(status__in=ANSWERED).exclude(status=Status.NEEDS_REVIEW)
     aside = tasks.filter(aside_by__isnull=False, aside_status__in=ANSWERED).exclude(aside_status=Status.NEEDS_REVIEW)
-    LabelEvent.objects.bulk_create(
-        LabelEvent(project=project, task_id=pk, action=LabelEvent.Action.FLAGGED, detail={"reason": "changed"})
-        for pk in [*flagged.values_list("pk", flat=True), *aside.values_list("pk", flat=True)]
-    )
-    flagged.update(status=Status.NEEDS_REVIEW)
-    aside.update(aside_status=Status.NEEDS_REVIEW)
+    history.flag(project, [*flagged.values_list("pk", flat=True), *aside.values_list("pk", flat=True)])
     tasks.filter(Q(status__in=[Status.UNREADABLE, Status.MISSING, Status.QUEUED])).update(status=Status.WAITING)
+    on_screen = tasks.filter(status=Status.CLAIMED, page__isnull=False, image__width__isnull=False)
+    for page in LabelPage.objects.filter(pk__in=on_screen.values("page")):
+        changed = on_screen.filter(page=page).select_related("image")
+        sizes = {str(task.pk): [task.image.width, task.image.height] for task in changed}
+        page.sizes = {**(page.sizes or {}), **sizes}
+        page.save(update_fields=["sizes"])
 
 
 @receiver(signals.refresh_finished)

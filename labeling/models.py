@@ -83,6 +83,12 @@ class LabelTaskQuerySet(models.QuerySet["LabelTask"]):
         """Tasks of a page in their order on it: as they came, and what came together in the queue's order."""
         return self.order_by("place", "priority", "group", "rank", "id")
 
+    def put_back(self) -> None:
+        """Queue again what is on a page; what changed there has to be opened again first, and waits."""
+        claimed = self.filter(status=Status.CLAIMED)
+        claimed.filter(image__width__isnull=True).update(status=Status.WAITING, page=None)
+        claimed.update(status=Status.QUEUED, page=None)
+
     def answered(self) -> LabelTaskQuerySet:
         """Tasks whose labels count."""
         return self.filter(status__in=ANSWERED)
@@ -111,6 +117,8 @@ class LabelPage(models.Model):
     wanted = models.PositiveSmallIntegerField(default=9)  # how many images were asked for
     size = models.PositiveSmallIntegerField(default=0)
     digest = models.CharField(max_length=64, blank=True)
+    # Width and height of images, by task, whose file has changed since they came onto the screen.
+    sizes = models.JSONField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("page")

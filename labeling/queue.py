@@ -47,6 +47,8 @@ def claim(project: Project, labeler: User, count: int) -> LabelPage | None:
             break
         # The worker was behind, or there is none; what was opened here may have gone to somebody who was faster.
         page = _claim(project, labeler, count)
+    if page is not None and page.sizes:
+        feeder.opened(project, page.on_screen)  # the browser shows the files as they are now
     if page is not None and page.size < count and not feeder.is_ready(project):
         feeder.feed_now(project, count - page.size)
     feeder.wake(project)
@@ -199,11 +201,7 @@ def release(page: LabelPage) -> None:
             move(page, "status", LabelPage.Status.OPEN, LabelPage.Status.RELEASED)
         except WrongState:
             raise Lapsed from None
-        _requeue(LabelTask.objects.filter(page=page))
-
-
-def _requeue(tasks: LabelTaskQuerySet) -> None:
-    tasks.filter(status=Status.CLAIMED).update(status=Status.QUEUED, page=None)
+        LabelTask.objects.filter(page=page).put_back()
 
 
 def sweep(project: Project | None = None) -> int:
@@ -216,7 +214,7 @@ def sweep(project: Project | None = None) -> int:
         return 0
     with transaction.atomic():
         n_lapsed = expired.filter(pk__in=ids).update(status=LabelPage.Status.LAPSED)
-        _requeue(LabelTask.objects.filter(page__in=ids, page__status=LabelPage.Status.LAPSED))
+        LabelTask.objects.filter(page__in=ids, page__status=LabelPage.Status.LAPSED).put_back()
     return n_lapsed
 
 
@@ -230,7 +228,7 @@ def resize(page: LabelPage, labeler: User, count: int, keep: list[int]) -> Label
         tasks = list(page.tasks.filter(status=Status.CLAIMED).on_page())
         tasks.sort(key=lambda task: task.pk not in keep)
         wanted = max(count, sum(task.pk in keep for task in tasks))
-        _requeue(LabelTask.objects.filter(pk__in=[task.pk for task in tasks[wanted:]]))
+        LabelTask.objects.filter(pk__in=[task.pk for task in tasks[wanted:]]).put_back()
         n_kept = min(wanted, len(tasks))
         if n_kept < count:
             n_kept += _top_up(page, labeler, n_kept, count)

@@ -177,5 +177,4 @@ def lapse_pages(project: Project) -> None:
     pages = LabelPage.objects.filter(project=project, status=LabelPage.Status.OPEN)
     ids = list(pages.values_list("pk", flat=True))
     pages.update(status=LabelPage.Status.LAPSED)
-    claimed = LabelTask.objects.filter(page__in=ids, status=Status.CLAIMED)
-    claimed.update(status=Status.QUEUED, page=None)
+    LabelTask.objects.filter(page__in=ids).put_back()

@@ -47,6 +47,7 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
         tasks = page.read_tasks()
         if not tasks:
             raise Lapsed
+        changed = _changed_meanwhile(page, tasks)
         answers = check_answers(project, tasks, items)
         history.record(
             project,
@@ -57,10 +58,22 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
             page=page,
             seconds=spent,
         )
+        if labeled := [answer.task for answer in answers if answer.task in changed and not answer.skip]:
+            history.flag(project, labeled)
         if len(tasks) != page.size:  # the file of one of them was found to be missing meanwhile
             LabelPage.objects.filter(pk=page.pk).update(size=len(tasks))
         signals.labels_given.send(sender=LabelPage, project=project)
         return Submitted(len(tasks))
+
+
+def _changed_meanwhile(page: LabelPage, tasks: list[LabelTask]) -> set[int]:
+    """Return the tasks whose file has changed since it came onto the screen; their images have the size of then."""
+    unmeasured = [task for task in tasks if task.image.width is None]
+    if unmeasured:
+        page.refresh_from_db(fields=["sizes"])
+    for task in unmeasured:
+        task.image.width, task.image.height = (page.sizes or {}).get(str(task.pk), (None, None))
+    return {task.pk for task in unmeasured if task.image.width}
 
 
 def _again(page: LabelPage, fingerprint: str) -> Submitted:

@@ -156,6 +156,11 @@ def _replay(project: Project) -> Iterator[tuple[int, str, int]]:
             state[task] = FREE
         elif action == "approved":
             state[task] = "approved"
+        elif action == "flagged" and state[task] == FREE:  # set aside: a restore brings it back for review
+            for reset, tasks in before.items():
+                if task in tasks and touched.get(task, 0) < reset:
+                    tasks[task] = "needs_review"
+            continue
         elif action == "flagged":
             state[task] = "needs_review"
         elif action == "removed":

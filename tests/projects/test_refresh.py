@@ -15,6 +15,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
@@ -22,8 +23,9 @@ from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from labeling import feeder, intake
-from labeling.models import LabelTask
+from labeling import feeder, intake, queue
+from labeling.feeder import opened
+from labeling.models import LabelPage, LabelTask
 from labeling.submit import submit
 from projects import refresh, refresh_due, signals
 from projects.models import Image, Project, Refresh
@@ -32,6 +34,7 @@ from tests import make
 from tests.clouds.names import BULK
 from tests.clouds.servers import Server
 from tests.clouds.weather import Weather
+from tests.exports.written import export
 
 
 def test_new_images_come_in_random_order_among_those_that_wait_and_none_moves(project: Project, tmp_path: Path) -> None:
@@ -82,6 +85,59 @@ def test_labels_stay_when_files_go_change_and_come_back(project: Project, labele
     gone.refresh_from_db()
     assert gone.problem in ("", "missing")
     assert LabelTask.objects.get(image=gone).annotations.filter(ended_by_event__isnull=True).count() == 1
+
+
+def claimed_and_changed(project: Project, labeler: User, folder: Path) -> tuple[LabelPage, LabelTask]:
+    """A page with an image whose file changed since it came onto the screen, to a larger one."""
+    feeder.feed(project.pk)
+    page = make.page(project, labeler, 1)
+    task = page.tasks.select_related("image").get()
+    assert task.image.width == 64
+    PIL.Image.new("RGB", (128, 96)).save(folder / task.image.path)
+    refresh.enqueue(project)
+    return page, task
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "detection"])
+def test_a_label_of_a_file_that_changed_on_the_screen_is_kept_and_flagged(
+    manager: User, labeler: User, tmp_path: Path, client: Client, kind: str
+) -> None:
+    """D7, E1: it is of the file that was seen, with that one's size, and an export is the same for ever."""
+    project = make.project(manager, make.pictures(tmp_path / "images", 3), kind)
+    page, task = claimed_and_changed(project, labeler, tmp_path / "images")
+    label = make.class_ids(project)[0]
+    box = {"label_class": label, "box": [10, 10, 40, 30]}
+    assert submit(page, make.answers(page, boxes=[box]) if kind == "detection" else make.answers(page, labels=[label]))
+    task.refresh_from_db()
+    assert (task.status, task.annotations.get().image_width) == ("needs_review", 64)
+    assert list(task.events.order_by("pk").values_list("action", flat=True)) == ["submitted", "flagged"]
+    (first,) = export(project, "csv").files
+    opened(project, [LabelTask.objects.select_related("image").get(pk=task.pk)])
+    (again,) = export(project, "csv").files
+    assert Image.objects.get(pk=task.image_id).width == 128
+    assert first["sha256"] == again["sha256"]
+
+
+def test_a_file_that_changed_on_the_screen_is_opened_anew_when_the_page_goes_back(
+    project: Project, labeler: User, tmp_path: Path
+) -> None:
+    page, task = claimed_and_changed(project, labeler, tmp_path / "images")
+    queue.release(page)
+    task.refresh_from_db()
+    assert (task.status, task.page) == ("waiting", None)
+
+
+def test_a_page_that_is_loaded_anew_shows_the_file_as_it_is_now(
+    boxes: Project, labeler: User, tmp_path: Path, client: Client
+) -> None:
+    """Then a label is of the new file, and nothing has to be looked at again."""
+    page, task = claimed_and_changed(boxes, labeler, Path(boxes.dataset.datastore.container))
+    client.force_login(labeler)
+    client.get(f"/label/{boxes.pk}/")
+    box = {"label_class": make.class_ids(boxes)[0], "box": [70, 60, 50, 30]}
+    submit(LabelPage.objects.get(pk=page.pk), make.answers(page, boxes=[box]))
+    task.refresh_from_db()
+    assert (task.status, task.annotations.get().image_width) == ("labeled", 128)
 
 
 def test_what_a_project_may_hold_is_filled_and_no_more(project: Project, tmp_path: Path, settings: Any) -> None:
