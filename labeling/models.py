@@ -392,9 +392,10 @@ class Annotation(models.Model):
             ),
         ]
         indexes = [
-            # The last column is always null here: with it, counting by class reads the index alone.
+            # With the last two columns, of which the first is always null here, counting by class reads the index
+            # alone, also while a restart has labels set aside.
             models.Index(
-                fields=["label_class", "task", "ended_by_event"],
+                fields=["label_class", "task", "ended_by_event", "created_by_event"],
                 condition=Q(ended_by_event__isnull=True),
                 name="annotation_class",
             ),

@@ -295,6 +295,16 @@ def test_labels_that_are_set_aside_are_not_counted_each_time(
             assert labels_by_class(worked) == {}
 
 
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="reads SQLite's plan")
+def test_labels_are_counted_by_the_index_alone_also_while_a_restart_stands(worked: Project, manager: User) -> None:
+    """Else each of millions of boxes that are set aside would be looked up in its table, for a page about classes."""
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    worked.refresh_from_db()
+    assert "COVERING INDEX annotation_class" in resets.labels_of(worked).values("label_class").explain()
+    assert "COVERING INDEX annotation_class" in class_changes.with_counts(worked, worked.classes.all()).explain()
+
+
 def test_what_an_older_version_set_aside_is_still_proposed_and_restored(
     worked: Project, manager: User, labeler2: User
 ) -> None:
