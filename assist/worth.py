@@ -70,6 +70,7 @@ def saved(medians: dict[str, float], counts: dict[str, int]) -> float | None:
 def acceptance(project: Project) -> tuple[int, int, dict[int, tuple[int, int]]]:
     """Return how many of the newest answered suggestions there are, how many were left as they were, and per class."""
     tasks = LabelTask.objects.in_project(project).filter(kind=Kind.PRELABELED, status__in=ANSWERED)
+    tasks = tasks.filter(prelabels__isnull=False)  # a restart forgets them, also where it was restored
     suggested = dict(tasks.order_by("-labeled_at").values_list("pk", "prelabels")[:RECENT])
     given = current_labels(project, list(suggested))
     per_class: dict[int, list[int]] = defaultdict(lambda: [0, 0])

@@ -143,9 +143,9 @@ def restore(project: Project, by: User | None, event: LabelEvent) -> LabelEvent:
     _give_to_heirs(project, restored, back)
     tasks = LabelTask.objects.in_project(project).filter(aside_by=event.pk)
     with unindexed(event.detail["images"], OF_STATUS):
-        n_images = tasks.update(
-            status=F("aside_status"), kind=F("aside_kind"), labeled_at=F("aside_at"), **NOTHING_ASIDE
-        )
+        was: dict[str, Any] = {"status": F("aside_status"), "kind": F("aside_kind"), "labeled_at": F("aside_at")}
+        # What was suggested while they waited, nobody has seen who gave these answers.
+        n_images = tasks.update(**was, prelabels=None, confidence=None, **NOTHING_ASIDE)
     restored.detail |= {"labels": n_labels, "images": n_images}
     restored.save(update_fields=["detail"])
     return restored

@@ -14,9 +14,12 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.test import Client, override_settings
 
+from assist.blind import blind_tasks
+from assist.worth import acceptance
 from benchmarks.big_project import build
 from exports.models import Export
-from labeling import class_changes, indexes, queue, resets, review
+from labeling import class_changes, indexes, queue, resets, review, suggestions
+from labeling.answers import Label
 from labeling.class_changes import NotPaused, add_classes, undo
 from labeling.models import Annotation, LabelEvent, LabelTask
 from labeling.pages import page_data
@@ -359,6 +362,29 @@ def test_a_file_that_changed_while_its_labels_were_set_aside_is_flagged_once_the
     url = f"/api/v1/projects/{worked.pk}/images/{answered[max(answered)]}/"
     assert api.get(url).json()["history"][-1]["action"] == "flagged"
     assert export(worked, api).count(b'"category_id"') == 6
+
+
+def test_what_is_suggested_while_labels_are_set_aside_does_not_count_for_them_once_they_are_back(
+    worked: Project, manager: User
+) -> None:
+    """Answers that were given to blank images stay so; of others what had been suggested is not known any more."""
+    labeled = LabelTask.objects.filter(project=worked, status="labeled")
+    helped = min(labeled.values_list("pk", flat=True))
+    LabelTask.objects.filter(pk=helped).update(
+        kind="prelabeled", prelabels=[{"label_class": make.class_ids(worked)[0]}]
+    )
+    blind = set(blind_tasks(worked))
+    assert acceptance(worked)[0] == 1
+    pause(worked)
+    add_classes(worked, manager, ["fox"], "restart_keep")
+    waiting = LabelTask.objects.filter(project=worked, status="waiting").values_list("pk", flat=True)
+    label = Label(make.class_ids(worked)[1])
+    packed = suggestions.pack(suggestions.Suggestion(pk, (label,), (0.9,), 0.9) for pk in waiting)
+    with transaction.atomic():
+        suggestions.suggest(worked, packed)
+    undo(worked, manager, LabelEvent.objects.get(action="reset").pk)
+    assert set(blind_tasks(worked)) == blind != set()
+    assert acceptance(worked)[0] == 0
 
 
 def test_kept_labels_come_back_prefilled_once(
