@@ -15,6 +15,7 @@ from labeling.models import (
     ANSWERED,
     PENDING,
     PRIORITY,
+    UNCLAIMED,
     Annotation,
     Kind,
     LabelEvent,
@@ -50,11 +51,13 @@ def add_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
 
 @receiver(signals.images_missing)
 def withdraw_tasks(project: Project, image_ids: list[int], **kwargs: Any) -> None:
-    """Take images that have gone out of the queue; labels stay as they are (SPEC D7)."""
+    """Take images that have gone out of the queue; labels stay as they are (SPEC D7).
+
+    What a labeler has on the screen is there to be labeled: it leaves when the page is given back.
+    """
     lock(project)
-    LabelTask.objects.filter(project=project, image__in=image_ids, status__in=PENDING).update(
-        status=Status.MISSING, page=None
-    )
+    tasks = LabelTask.objects.filter(project=project, image__in=image_ids, status__in=UNCLAIMED)
+    tasks.update(status=Status.MISSING)
 
 
 @receiver(signals.images_returned)

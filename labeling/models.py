@@ -84,8 +84,9 @@ class LabelTaskQuerySet(models.QuerySet["LabelTask"]):
         return self.order_by("place", "priority", "group", "rank", "id")
 
     def put_back(self) -> None:
-        """Queue again what is on a page; what changed there has to be opened again first, and waits."""
+        """Queue again what is on a page; what changed there has to be opened again first, and what has gone leaves."""
         claimed = self.filter(status=Status.CLAIMED)
+        claimed.filter(image__problem=Image.Problem.MISSING).update(status=Status.MISSING, page=None)
         claimed.filter(image__width__isnull=True).update(status=Status.WAITING, page=None)
         claimed.update(status=Status.QUEUED, page=None)
 
@@ -173,7 +174,8 @@ class LabelTask(models.Model):
 
     ``waiting -> queued -> claimed -> labeled -> approved``; ``claimed -> skipped``;
     ``labeled | approved -> needs_review`` (the file changed); rejected, returned and reset tasks become queued
-    or waiting again; ``waiting | queued | claimed -> unreadable | missing`` and back to waiting;
+    or waiting again; ``waiting | queued | claimed -> unreadable | missing`` (from a page when it is given back) and
+    back to waiting;
     ``skipped -> removed`` and back. Handed out in the order (priority, group, rank); rank is random, fixed when
     the image joins (SPEC A2). ``labeler`` and ``labeled_at`` tell of the present answer, or the last one;
     ``labeled_at`` is null again once a restart has set that aside.

@@ -60,8 +60,6 @@ def submit(page: LabelPage, items: object, seconds: object = None) -> Submitted:
         )
         if labeled := [answer.task for answer in answers if answer.task in changed and not answer.skip]:
             history.flag(project, labeled)
-        if len(tasks) != page.size:  # the file of one of them was found to be missing meanwhile
-            LabelPage.objects.filter(pk=page.pk).update(size=len(tasks))
         signals.labels_given.send(sender=LabelPage, project=project)
         return Submitted(len(tasks))
 

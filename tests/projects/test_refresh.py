@@ -127,6 +127,22 @@ def test_a_file_that_changed_on_the_screen_is_opened_anew_when_the_page_goes_bac
     assert (task.status, task.page) == ("waiting", None)
 
 
+def test_what_goes_while_it_is_on_the_screen_is_labeled_all_the_same(
+    project: Project, labeler: User, labeler2: User, tmp_path: Path
+) -> None:
+    """D7: the page is submitted as it is seen, and no answer on it is refused; an image that is given back leaves."""
+    mine, others = make.page(project, labeler, 2), make.page(project, labeler2, 2)
+    gone = [page.tasks.select_related("image").first() for page in (mine, others)]
+    for task in gone:
+        (tmp_path / "images" / task.image.path).unlink()
+    refresh.enqueue(project)
+    assert submit(mine, make.answers(mine, labels=make.class_ids(project)[:1])).count == 2
+    queue.release(others)
+    states = [LabelTask.objects.get(pk=task.pk).status for task in gone]
+    assert states == ["labeled", "missing"]
+    assert Image.objects.get(pk=gone[0].image_id).problem == "missing"
+
+
 def test_a_page_that_is_loaded_anew_shows_the_file_as_it_is_now(
     boxes: Project, labeler: User, tmp_path: Path, client: Client
 ) -> None:
